@@ -1,0 +1,181 @@
+//! The command line: what there is, and which room does it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::component::{self, Source};
+use crate::fault::{Fault, Kind, Result};
+use crate::python::{AppSpec, Build};
+use crate::serve::{CacheOptions, PythonOptions};
+use crate::{arbiter, log, sandbox, serve, worker};
+
+/// Language-neutral WSGI: serves web apps that are WebAssembly components, each request in a fresh sandbox.
+#[derive(Parser)]
+#[command(name = "wsgi-host", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve an app over HTTP.
+    Serve(Box<serve::Options>),
+
+    /// Package a Python app (any PEP 3333 callable) as a component: one file to ship.
+    Build {
+        /// The app as gunicorn names it: module:callable, module:factory(), or a module that has `application`.
+        #[arg(value_name = "MODULE[:CALLABLE]")]
+        app: String,
+
+        /// The component to write.
+        #[arg(short, long, default_value = "app.wasm", value_name = "FILE")]
+        output: PathBuf,
+
+        /// Set a variable while the app is imported; it stays in the component.
+        #[arg(short, long, value_name = "NAME=VALUE", value_parser = sandbox::variable)]
+        env: Vec<(String, String)>,
+
+        #[command(flatten)]
+        python: PythonOptions,
+    },
+
+    /// Say what a component is, what it could ever ask for, and what it costs.
+    Inspect {
+        /// The component.
+        app: PathBuf,
+
+        /// Write JSON.
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        cache: CacheOptions,
+    },
+
+    /// Say whether a component would be served, and if not, why.
+    Check {
+        /// The component.
+        app: PathBuf,
+
+        #[command(flatten)]
+        cache: CacheOptions,
+    },
+
+    /// Compile a component into the cache, so that serving it starts at once.
+    Compile {
+        /// The component.
+        app: PathBuf,
+
+        #[command(flatten)]
+        cache: CacheOptions,
+    },
+
+    /// Write completions for a shell to standard output.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+
+    /// What the arbiter starts; its orders come on standard input.
+    #[command(name = arbiter::WORKER_COMMAND, hide = true)]
+    Worker,
+}
+
+/// Runs the command and says what failed: one line on standard error, and the status that goes with it.
+pub fn main() -> ExitCode {
+    let command = match Arguments::try_parse() {
+        Ok(arguments) => arguments.command,
+        // Help, which was asked for, or is what somebody who said nothing needs.
+        Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error.exit()
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "wsgi-host: {}", one_line(&error));
+            return ExitCode::from(Kind::Usage as u8);
+        }
+    };
+    if !matches!(command, Command::Worker | Command::Serve(_)) {
+        // Standard error can always be written to.
+        let _ = log::start(&log::Options::default());
+    }
+    let result = match command {
+        Command::Worker => return worker::run(),
+        Command::Serve(options) => serve::run(*options),
+        Command::Build {
+            app,
+            output,
+            env,
+            python,
+        } => build(&app, output, env, python),
+        Command::Inspect { app, json, cache } => cache.open().and_then(|cache| {
+            component::inspect(
+                &Source::File(app),
+                &cache,
+                &sandbox::fits,
+                json,
+                &mut io::stdout().lock(),
+            )
+        }),
+        Command::Check { app, cache } => cache
+            .open()
+            .and_then(|cache| component::check(&Source::File(app), &cache, &sandbox::fits, &mut io::stdout().lock())),
+        Command::Compile { app, cache } => cache
+            .open()
+            .and_then(|cache| component::compile(&Source::File(app), &cache, &sandbox::fits, &mut io::stdout().lock())),
+        Command::Completions { shell } => completions(shell),
+    };
+    log::flush();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            if let Some(detail) = &fault.detail {
+                let _ = writeln!(io::stderr(), "{}\n", detail.trim_end());
+            }
+            let _ = writeln!(io::stderr(), "wsgi-host: {fault}");
+            ExitCode::from(fault.exit_status())
+        }
+    }
+}
+
+/// What clap says over several lines, without the usage.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let end = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().map(str::trim).take_while(|line| !end(line));
+    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let text = words.join(" ");
+    let text = text
+        .strip_prefix("error: ")
+        .unwrap_or(&text)
+        .replace(" tip: ", "; tip: ");
+    format!("{text}; `wsgi-host help` and `wsgi-host serve --help` say what there is")
+}
+
+fn build(app: &str, output: PathBuf, env: Vec<(String, String)>, python: PythonOptions) -> Result<()> {
+    let Some(spec) = AppSpec::of_argument(app)? else {
+        return Err(Fault::new(
+            Kind::Usage,
+            format!("{app} is a file; build takes a Python app such as app:application"),
+        ));
+    };
+    let build = Build {
+        spec,
+        paths: python.path,
+        requirements: python.requirements,
+        env,
+    };
+    build.write_to(&output)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "wsgi-host", &mut script);
+    io::stdout()
+        .write_all(&script)
+        .map_err(|error| Fault::new(Kind::Internal, format!("cannot write the completions: {error}")))
+}

@@ -1,0 +1,159 @@
+//! What is in an app's file, and how it becomes code that workers can map.
+
+mod binary;
+pub mod bundle;
+mod cache;
+mod report;
+mod signature;
+mod world;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use wasmtime::component::Component;
+
+use crate::engine::{self, Needs};
+use crate::fault::{Fault, Kind, Result};
+use crate::progress::Progress;
+
+pub use bundle::Bundle;
+pub use cache::{Cache, map};
+pub use report::{check, compile, inspect};
+pub use world::Misfit;
+
+/// Where an app comes from.
+pub enum Source {
+    /// A file: a component, or one in the text format.
+    File(PathBuf),
+    /// A file that was built for somebody who knows the app by another name.
+    Built { path: PathBuf, name: String },
+    /// A component that is part of this program.
+    Embedded { name: &'static str, text: &'static [u8] },
+}
+
+impl Source {
+    /// For people.
+    fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Built { name, .. } => name.clone(),
+            Self::Embedded { name, .. } => (*name).to_owned(),
+        }
+    }
+
+    /// What the log calls the app.
+    fn short_name(&self) -> String {
+        match self {
+            Self::File(path) => path
+                .file_stem()
+                .unwrap_or(path.as_os_str())
+                .to_string_lossy()
+                .into_owned(),
+            Self::Built { .. } | Self::Embedded { .. } => self.name(),
+        }
+    }
+}
+
+/// A component that is ready to be mapped by workers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Prepared {
+    /// What the log calls it.
+    pub name: String,
+    /// The compiled code, checked; what is there when a worker maps it is what was checked, since nobody else may write
+    /// to the cache.
+    pub code: PathBuf,
+    pub needs: Needs,
+    /// Whether it imports any of WASI.
+    pub wasi: bool,
+    pub bundle: Bundle,
+}
+
+/// Whether everything that a component imports and exports is there; whether it imports any of WASI is known.
+pub type Fits<'a> = &'a dyn Fn(&Component, bool) -> Result<(), Misfit>;
+
+/// Everything that is known of a component once it has been looked at.
+struct Examined {
+    /// As a file: its bytes and its size.
+    bytes: Vec<u8>,
+    contract: world::Contract,
+    needs: Needs,
+    code: PathBuf,
+    code_bytes: u64,
+    /// How long compiling took, now or when the code came into the cache.
+    compile_time: Option<Duration>,
+    /// Whether it was compiled now.
+    fresh: bool,
+}
+
+/// Makes a component ready: reads it, checks that it can be served, compiles it unless that has been done, and unpacks
+/// what it brought along.
+pub fn prepare(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Prepared> {
+    let examined = examine(source, cache, fits)?;
+    if examined.contract.role == world::Role::Middleware {
+        return Err(Fault::new(
+            Kind::OtherWorld,
+            format!(
+                "{} is a middleware: it imports {}, so it needs an app to be around; serve takes an app",
+                source.name(),
+                world::APPLICATION
+            ),
+        ));
+    }
+    Ok(Prepared {
+        name: source.short_name(),
+        bundle: Bundle::unpack(&examined.bytes, cache.directory())?,
+        code: examined.code,
+        needs: examined.needs,
+        wasi: examined.contract.imports_wasi(),
+    })
+}
+
+fn examine(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Examined> {
+    let name = source.name();
+    let bytes = binary::read(source)?;
+    let contract = world::Contract::of(&name, &bytes)?;
+    binary::check_size(&name, &bytes)?;
+    let engine = engine::compiler().map_err(|error| Fault::new(Kind::Internal, format!("{error:#}")))?;
+    let key = cache.key(&engine, &bytes);
+    let mut fresh = false;
+    let (code, component, compile_time) = match cache.find(&engine, &key) {
+        Some(found) => (found.path, found.component, found.compile_time),
+        None => {
+            fresh = true;
+            let start = Instant::now();
+            let size = binary::without_bundle(&bytes);
+            let component = {
+                let _progress = Progress::start(format!("Compiling {name} ({})", report::size(size as u64)));
+                Component::new(&engine, &bytes).map_err(|error| binary::malformed(&name, &error))?
+            };
+            let time = start.elapsed();
+            let code = cache.store(&key, &component, time)?;
+            (code, component, Some(time))
+        }
+    };
+    let needs = Needs::of(&component).ok_or_else(|| binary::imports_modules(&name))?;
+    binary::check_needs(&name, &needs)?;
+    if contract.role == world::Role::App {
+        fits(&component, contract.imports_wasi()).map_err(|misfit| misfit.explain(&name))?;
+    }
+    signature::check(&component, &contract.application, &name)?;
+    let code_bytes = std::fs::metadata(&code).map_or(0, |metadata| metadata.len());
+    Ok(Examined {
+        needs,
+        fresh,
+        bytes,
+        contract,
+        code,
+        code_bytes,
+        compile_time,
+    })
+}
+
+/// A path for the tests of this room.
+#[cfg(test)]
+fn test_source(directory: &std::path::Path, name: &str, content: impl AsRef<[u8]>) -> Source {
+    let path = directory.join(name);
+    std::fs::write(&path, content).unwrap();
+    Source::File(path)
+}

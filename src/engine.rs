@@ -1,0 +1,138 @@
+//! The two engines: one that compiles (arbiter, `compile`, `inspect`) and one that runs (worker).
+//!
+//! They share every setting that reaches the machine code, so what the first one compiles the second one
+//! maps; they differ only in where instances get their memory from.
+
+use serde::{Deserialize, Serialize};
+use wasmtime::component::Component;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// What one instance of a component takes from the pool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    pub memories: u32,
+    pub tables: u32,
+    pub largest_initial_memory_bytes: u64,
+    pub largest_table_elements: u64,
+}
+
+/// A page of linear memory, which wasmtime counts in.
+const PAGE_BYTES: u64 = 64 << 10;
+
+impl Needs {
+    /// None for a component that instantiates what it imports, so that there is no telling.
+    pub fn of(component: &Component) -> Option<Self> {
+        let resources = component.resources_required()?;
+        Some(Self {
+            memories: resources.num_memories,
+            tables: resources.num_tables,
+            largest_initial_memory_bytes: resources
+                .max_initial_memory_size
+                .unwrap_or(0)
+                .saturating_mul(PAGE_BYTES),
+            largest_table_elements: resources.max_initial_table_size.unwrap_or(0),
+        })
+    }
+}
+
+/// How often a running guest is asked to let others run, in milliseconds. A worker has one thread: this is
+/// the longest that one busy guest delays the other requests of its worker in one go.
+pub const TICK_MILLIS: u64 = 10;
+
+/// The stack of a guest, host calls made on its behalf included.
+const STACK_BYTES: usize = 1 << 20;
+/// How much of it WebAssembly itself may use; recursion beyond that traps.
+const WASM_STACK_BYTES: usize = 512 << 10;
+
+/// Address space is what pooling reserves: 4 GiB and a guard for every memory of every slot. This many
+/// bytes of it, of the 128 TiB that a process has, bound how many slots there can be.
+const ADDRESS_SPACE_BYTES: u64 = 48 << 40;
+const ADDRESS_SPACE_PER_MEMORY_BYTES: u64 = (4 << 30) + (64 << 20);
+
+/// Resident bytes that a slot keeps between two uses. What a guest dirtied within them is copied back from
+/// the image, which beats giving the pages up and faulting them in again.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct KeepResident {
+    pub memory_bytes: usize,
+    /// Whether only pages that were written to are reset (Linux's PAGEMAP_SCAN): better for small guests,
+    /// worse for those that dirty more than the 32 regions one scan returns.
+    pub scan: bool,
+}
+
+/// Memory images up to this size count as small, for [`KeepResident::for_image`].
+const SMALL_IMAGE_BYTES: u64 = 4 << 20;
+
+impl KeepResident {
+    /// Measured: scanning takes a fresh Rust guest from 53 to 22 us and a QuickJS one from 282 to 129 us, but a
+    /// Python one from 3.1 to 4.8 ms.
+    pub fn for_image(bytes: u64) -> Self {
+        if bytes <= SMALL_IMAGE_BYTES {
+            Self {
+                memory_bytes: 1 << 20,
+                scan: true,
+            }
+        } else {
+            Self {
+                memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX).min(64 << 20),
+                scan: false,
+            }
+        }
+    }
+}
+
+/// What everything compiled here depends on.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(STACK_BYTES)
+        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
+        // A memory of more than 4 GiB would need bounds checks at every access, and no limit here allows it.
+        .wasm_memory64(false);
+    config
+}
+
+/// The engine that compiles, and that nothing is ever run on.
+pub fn compiler() -> wasmtime::Result<Engine> {
+    Engine::new(&config())
+}
+
+/// How many instances of a component with these needs fit the address space, at most `wanted`.
+pub fn slots(needs: &Needs, wanted: u32) -> u32 {
+    let each = u64::from(needs.memories.max(1)) * ADDRESS_SPACE_PER_MEMORY_BYTES;
+    let fit = u32::try_from(ADDRESS_SPACE_BYTES / each).unwrap_or(u32::MAX);
+    wanted.min(fit).max(1)
+}
+
+/// The engine that runs: `slots` instances of a component at once, each of which asks for `needs`.
+pub fn runner(needs: &Needs, slots: u32, max_memory_bytes: usize) -> wasmtime::Result<Engine> {
+    let keep = KeepResident::for_image(needs.largest_initial_memory_bytes);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(slots)
+        // What has no size of its own in the pool needs no limit: the arbiter has looked at the component.
+        .total_core_instances(u32::MAX)
+        .total_memories(slots.saturating_mul(needs.memories))
+        .total_tables(slots.saturating_mul(needs.tables))
+        .total_stacks(slots.saturating_mul(2))
+        .max_component_instance_size(16 << 20)
+        .max_core_instance_size(16 << 20)
+        .max_memories_per_component(needs.memories.max(1))
+        .max_tables_per_component(needs.tables.max(1))
+        .max_memories_per_module(needs.memories.max(1))
+        .max_tables_per_module(needs.tables.max(1))
+        .table_elements(
+            usize::try_from(needs.largest_table_elements)
+                .unwrap_or(usize::MAX)
+                .max(10_000),
+        )
+        .max_memory_size(max_memory_bytes)
+        .max_unused_warm_slots(slots)
+        .linear_memory_keep_resident(keep.memory_bytes)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10)
+        .pagemap_scan(if keep.scan { Enabled::Auto } else { Enabled::No });
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}

@@ -1,0 +1,469 @@
+//! From a request head to PEP 3333's environ. Pure: no clock, no input or output.
+//!
+//! Sources: PEP 3333 (environ variables, unicode issues), RFC 3875 (CGI), RFC 9110 and 9112 (fields, targets).
+
+use clap::Args;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
+use percent_encoding::percent_decode;
+use serde::{Deserialize, Serialize};
+
+use crate::listener::Endpoint;
+
+const SOFTWARE: &str = concat!("wsgi-host/", env!("CARGO_PKG_VERSION"));
+
+/// What a request head may measure.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+pub struct Limits {
+    /// The longest request line, in bytes: method, target and version.
+    #[arg(long, default_value_t = 4094, value_name = "BYTES")]
+    pub limit_request_line: usize,
+
+    /// How many header fields a request may have.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub limit_request_fields: usize,
+
+    /// The longest header field, in bytes: name and value.
+    #[arg(
+        long = "limit-request-field_size",
+        visible_alias = "limit-request-field-size",
+        default_value_t = 8190,
+        value_name = "BYTES"
+    )]
+    pub limit_request_field_size: usize,
+}
+
+impl Limits {
+    /// The most that a whole head may measure.
+    pub fn head_bytes(&self) -> usize {
+        let field = self.limit_request_field_size.saturating_add("\r\n".len());
+        let fields = self.limit_request_fields.saturating_mul(field);
+        self.limit_request_line
+            .saturating_add(fields)
+            .saturating_add("\r\n".len())
+    }
+}
+
+/// What the environ says beside the request itself.
+pub struct Setting<'a> {
+    pub local: &'a Endpoint,
+    pub peer: &'a Endpoint,
+    /// Whether the peer may speak for the client.
+    pub trusted: bool,
+    pub multiprocess: bool,
+    pub run_once: bool,
+}
+
+/// A request that no app is asked about.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub status: StatusCode,
+    /// For the log.
+    pub why: &'static str,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: &'static str) -> Self {
+        Self { status, why }
+    }
+}
+
+pub fn check(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
+    if parts.method == Method::CONNECT {
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT: this is no proxy"));
+    }
+    let authority_only = parts.uri.scheme().is_none() && parts.uri.authority().is_some();
+    if authority_only || (parts.uri.path() == "*" && parts.method != Method::OPTIONS) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "the target is neither a path nor a whole URL (RFC 9112, 3.2)",
+        ));
+    }
+    // The method and the version take a space each; the version has eight characters, and CR LF end the line.
+    let line = parts.method.as_str().len() + target(parts).len() + " HTTP/1.1 \r\n".len();
+    if line > limits.limit_request_line {
+        return Err(Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            "the request line is longer than --limit-request-line",
+        ));
+    }
+    if parts.headers.len() > limits.limit_request_fields {
+        return Err(Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "more header fields than --limit-request-fields",
+        ));
+    }
+    let size = |(name, value): (&HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + ": ".len();
+    if parts
+        .headers
+        .iter()
+        .any(|field| size(field) > limits.limit_request_field_size)
+    {
+        return Err(Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "a header field is longer than --limit-request-field_size",
+        ));
+    }
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+        return Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "an HTTP/1.1 request has exactly one Host (RFC 9112, 3.2)",
+        ));
+    }
+    Ok(())
+}
+
+/// The environ's strings, each name once.
+pub fn variables(parts: &Parts, setting: &Setting<'_>) -> Vec<(String, String)> {
+    let mut vars = Vec::with_capacity(24 + parts.headers.keys_len());
+    let mut set = |name: &str, value: String| vars.push((name.to_owned(), value));
+
+    set("REQUEST_METHOD", parts.method.as_str().to_owned());
+    // An app is mounted at the root. `OPTIONS *` is about the server as a whole: the root without a path.
+    set("SCRIPT_NAME", String::new());
+    let (path, query) = split(parts);
+    set(
+        "PATH_INFO",
+        native_from_bytes(&percent_decode(path.as_bytes()).collect::<Vec<u8>>()),
+    );
+    set("QUERY_STRING", native_from_bytes(query.as_bytes()));
+    let target = native_from_bytes(target(parts).as_bytes());
+    set("RAW_URI", target.clone());
+    set("REQUEST_URI", target);
+    set("SERVER_PROTOCOL", protocol(parts.version).to_owned());
+    set("SERVER_SOFTWARE", SOFTWARE.to_owned());
+
+    let (name, port) = server(parts, setting.local);
+    set("SERVER_NAME", name);
+    set("SERVER_PORT", port);
+    match setting.peer {
+        Endpoint::Inet(peer) => {
+            set("REMOTE_ADDR", peer.ip().to_string());
+            set("REMOTE_PORT", peer.port().to_string());
+        }
+        // As in gunicorn: there is an address, and it says nothing.
+        Endpoint::Unix(_) => set("REMOTE_ADDR", String::new()),
+    }
+
+    let boolean = |value: bool| if value { "true" } else { "false" }.to_owned();
+    set("wsgi.url_scheme", scheme(&parts.headers, setting.trusted).to_owned());
+    set("wsgi.multithread", boolean(false));
+    set("wsgi.multiprocess", boolean(setting.multiprocess));
+    set("wsgi.run_once", boolean(setting.run_once));
+
+    for name in parts.headers.keys() {
+        if let Some(variable) = variable(name) {
+            let value = match name {
+                // The authority of an absolute-form target replaces Host (RFC 9112, 3.2.2).
+                &header::HOST if parts.uri.authority().is_some() => continue,
+                &header::COOKIE => joined(&parts.headers, name, "; "),
+                &header::CONTENT_LENGTH | &header::CONTENT_TYPE => joined_once(&parts.headers, name),
+                _ => joined(&parts.headers, name, ","),
+            };
+            set(&variable, value);
+        }
+    }
+    if let Some(authority) = parts.uri.authority() {
+        set("HTTP_HOST", authority.as_str().to_owned());
+    }
+    vars
+}
+
+/// The target as the client sent it.
+pub fn target(parts: &Parts) -> String {
+    match (parts.uri.scheme(), parts.uri.authority()) {
+        (None, Some(authority)) => authority.to_string(),
+        _ => parts.uri.to_string(),
+    }
+}
+
+pub fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn split(parts: &Parts) -> (&str, &str) {
+    let path = match parts.uri.path() {
+        "*" => "",
+        path => path,
+    };
+    (path, parts.uri.query().unwrap_or_default())
+}
+
+/// Where the request came in; over a Unix socket, what the client thinks it was.
+fn server(parts: &Parts, local: &Endpoint) -> (String, String) {
+    match local {
+        Endpoint::Inet(address) => (address.ip().to_string(), address.port().to_string()),
+        Endpoint::Unix(_) => {
+            let host = parts
+                .headers
+                .get(header::HOST)
+                .map(|host| native_from_bytes(host.as_bytes()));
+            let host = host
+                .filter(|host| !host.is_empty())
+                .unwrap_or_else(|| "localhost".to_owned());
+            match host.rsplit_once(':') {
+                Some((name, port))
+                    if !name.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() =>
+                {
+                    (name.to_owned(), port.to_owned())
+                }
+                _ => (host, "80".to_owned()),
+            }
+        }
+    }
+}
+
+/// `https` only if a proxy that may speak for the client says so. This connection itself is in the clear.
+fn scheme(headers: &HeaderMap, trusted: bool) -> &'static str {
+    let said = headers.get("x-forwarded-proto").filter(|_| trusted);
+    match said {
+        Some(proto) if proto.as_bytes().eq_ignore_ascii_case(b"https") => "https",
+        _ => "http",
+    }
+}
+
+/// The name of a field in the environ, or none for those that no app may see.
+fn variable(name: &HeaderName) -> Option<String> {
+    match name.as_str() {
+        "content-type" => return Some("CONTENT_TYPE".into()),
+        "content-length" => return Some("CONTENT_LENGTH".into()),
+        // Programs that an app starts would take HTTP_PROXY for their own configuration (CVE-2016-5385).
+        "proxy" => return None,
+        _ => {}
+    }
+    let mut variable = String::with_capacity("HTTP_".len() + name.as_str().len());
+    variable.push_str("HTTP_");
+    for character in name.as_str().chars() {
+        match character {
+            // Its twin with a `-` has the same variable, and may be one that a proxy vouches for.
+            '_' => return None,
+            '-' => variable.push('_'),
+            other => variable.push(other.to_ascii_uppercase()),
+        }
+    }
+    Some(variable)
+}
+
+fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
+    let mut value = String::new();
+    for (index, one) in headers.get_all(name).iter().enumerate() {
+        if index > 0 {
+            value.push_str(separator);
+        }
+        push_native(&mut value, one.as_bytes());
+    }
+    value
+}
+
+/// A field that is no list: equal values are one, and others have been refused by then.
+fn joined_once(headers: &HeaderMap, name: &HeaderName) -> String {
+    headers
+        .get(name)
+        .map(|value| native_from_bytes(value.as_bytes()))
+        .unwrap_or_default()
+}
+
+fn native_from_bytes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    push_native(&mut text, bytes);
+    text
+}
+
+/// PEP 3333's native string: a character for each byte.
+fn push_native(text: &mut String, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(ascii) if ascii.is_ascii() => text.push_str(ascii),
+        _ => text.extend(bytes.iter().map(|byte| char::from(*byte))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn parts(request: http::request::Builder) -> Parts {
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn inet(address: &str) -> Endpoint {
+        Endpoint::Inet(address.parse().unwrap())
+    }
+
+    fn vars(request: http::request::Builder, trusted: bool) -> std::collections::HashMap<String, String> {
+        let (local, peer) = (inet("127.0.0.1:8000"), inet("127.0.0.2:4711"));
+        let setting = Setting {
+            local: &local,
+            peer: &peer,
+            trusted,
+            multiprocess: true,
+            run_once: true,
+        };
+        let vars = variables(&parts(request), &setting);
+        let count = vars.len();
+        let map: std::collections::HashMap<_, _> = vars.into_iter().collect();
+        assert_eq!(map.len(), count, "a name stands twice");
+        map
+    }
+
+    #[test]
+    fn the_path_is_decoded_a_character_a_byte() {
+        let vars = vars(Request::get("/caf%C3%A9%2Fx//../y%zz?q=%20"), false);
+        assert_eq!(vars["PATH_INFO"], "/caf\u{c3}\u{a9}/x//../y%zz");
+        assert_eq!(vars["QUERY_STRING"], "q=%20");
+        assert_eq!(vars["REQUEST_URI"], "/caf%C3%A9%2Fx//../y%zz?q=%20");
+    }
+
+    #[test]
+    fn targets_of_every_form() {
+        let absolute = vars(Request::get("http://example.org:81/a?b").header("host", "other"), false);
+        assert_eq!(absolute["PATH_INFO"], "/a");
+        assert_eq!(absolute["HTTP_HOST"], "example.org:81");
+        assert_eq!(absolute["REQUEST_URI"], "http://example.org:81/a?b");
+        let asterisk = vars(Request::options("*"), false);
+        assert_eq!(
+            (asterisk["PATH_INFO"].as_str(), asterisk["REQUEST_URI"].as_str()),
+            ("", "*")
+        );
+    }
+
+    #[test]
+    fn fields_join_and_some_are_dropped() {
+        let request = Request::get("/")
+            .header("accept", "a")
+            .header("accept", "b")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .header("proxy", "evil")
+            .header("x_real", "evil")
+            .header("x-real", b"\xe9".as_slice())
+            .header("content-type", "text/plain")
+            .header("content-length", "3");
+        let vars = vars(request, false);
+        assert_eq!(vars["HTTP_ACCEPT"], "a,b");
+        assert_eq!(vars["HTTP_COOKIE"], "a=1; b=2");
+        assert_eq!(vars["HTTP_X_REAL"], "\u{e9}");
+        assert_eq!(
+            (vars["CONTENT_TYPE"].as_str(), vars["CONTENT_LENGTH"].as_str()),
+            ("text/plain", "3")
+        );
+        for absent in ["HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"] {
+            assert!(!vars.contains_key(absent), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_only_a_trusted_proxys_to_change() {
+        let request = || Request::get("/").header("x-forwarded-proto", "https");
+        assert_eq!(vars(request(), false)["wsgi.url_scheme"], "http");
+        assert_eq!(vars(request(), true)["wsgi.url_scheme"], "https");
+    }
+
+    #[test]
+    fn over_a_unix_socket_the_server_is_whom_the_client_means() {
+        let local = Endpoint::Unix("/run/app".into());
+        let server = |host: &str| server(&parts(Request::get("/").header("host", host)), &local);
+        assert_eq!(server("example.org:81"), ("example.org".into(), "81".into()));
+        assert_eq!(server("example.org"), ("example.org".into(), "80".into()));
+        assert_eq!(server("[::1]:81"), ("[::1]".into(), "81".into()));
+        assert_eq!(server(""), ("localhost".into(), "80".into()));
+    }
+
+    #[test]
+    fn a_head_is_held_to_its_limits() {
+        let limits = Limits {
+            limit_request_line: 30,
+            limit_request_fields: 2,
+            limit_request_field_size: 20,
+        };
+        let status = |request| {
+            check(&parts(request), &limits)
+                .err()
+                .map(|refusal| refusal.status.as_u16())
+        };
+        let get = |target: &str| Request::get(target).header("host", "a");
+        assert_eq!(status(get("/")), None);
+        assert_eq!(status(get("/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Some(414));
+        assert_eq!(status(get("/").header("a", "b").header("c", "d")), Some(431));
+        assert_eq!(status(get("/").header("a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Some(431));
+        assert_eq!(status(get("/").header("host", "b")), Some(400));
+        assert_eq!(status(Request::get("/")), Some(400));
+        assert_eq!(status(Request::get("/").version(Version::HTTP_10)), None);
+        assert_eq!(status(Request::connect("a:1").header("host", "a")), Some(501));
+        assert_eq!(status(get("a.org:1")), Some(400));
+        assert_eq!(status(get("*")), Some(400));
+        assert_eq!(status(Request::options("*").header("host", "a")), None);
+    }
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// Requests as a parser may let them through: any token, any target, any value.
+    fn heads() -> impl Strategy<Value = Parts> {
+        let targets = [
+            "(/[!-~é€]{0,40}){1,3}",
+            "https?://[a-z.]{1,10}(:[0-9]{1,5})?(/[!-~]{0,20})?",
+            "\\*",
+        ]
+        .map(|pattern| proptest::string::string_regex(pattern).expect("a regular expression"));
+        let [origin, absolute, asterisk] = targets;
+        let name = prop_oneof![
+            "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}",
+            "(Content|content|CONTENT)[_-](Type|LENGTH)",
+            "[Pp]roxy|Host|Cookie|X[_-]Real[_-]Ip",
+        ];
+        let value = vec(prop_oneof![Just(b'\t'), 0x20..=0x7e_u8, 0x80..=0xff_u8], 0..20);
+        let request = (
+            prop_oneof![3 => "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,10}", 1 => "OPTIONS|CONNECT"],
+            prop_oneof![8 => origin, 2 => absolute, 1 => asterisk],
+            vec((name, value), 0..12),
+            any::<bool>(),
+        );
+        request.prop_filter_map("no request", |(method, target, fields, new)| {
+            let version = if new { Version::HTTP_11 } else { Version::HTTP_10 };
+            let start = Request::builder().method(method.as_str()).uri(target).version(version);
+            let request = fields
+                .into_iter()
+                .fold(start, |request, (name, value)| request.header(name, value));
+            Some(request.body(()).ok()?.into_parts().0)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_head_keeps_the_contract(
+            parts in heads(),
+            (unix, trusted, multiprocess, run_once) in any::<(bool, bool, bool, bool)>(),
+        ) {
+            let local = if unix { Endpoint::Unix("/run/app".into()) } else { inet("[::1]:8000") };
+            let peer = if unix { Endpoint::Unix("".into()) } else { inet("[::1]:4711") };
+            let limits = Limits { limit_request_line: 60, limit_request_fields: 10, limit_request_field_size: 30 };
+            let _ = check(&parts, &limits);
+            let vars = variables(&parts, &Setting { local: &local, peer: &peer, trusted, multiprocess, run_once });
+            let map: std::collections::HashMap<&str, &str> =
+                vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            prop_assert_eq!(map.len(), vars.len(), "a name stands twice: {:?}", vars);
+            for name in ["REQUEST_METHOD", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "wsgi.url_scheme"] {
+                prop_assert!(!map[name].is_empty(), "{name}");
+            }
+            for name in ["SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "RAW_URI"] {
+                prop_assert!(map.contains_key(name), "{name}");
+            }
+            for name in ["HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"] {
+                prop_assert!(!map.contains_key(name), "{name}");
+            }
+            for (name, value) in &map {
+                prop_assert!(value.chars().all(|character| u32::from(character) <= 0xff), "{name}: {value:?}");
+                prop_assert!(name.is_ascii(), "{name}");
+            }
+            prop_assert_eq!(map["REQUEST_METHOD"], parts.method.as_str());
+            let path: Vec<u8> = map["PATH_INFO"].chars().map(|character| character as u8).collect();
+            let sent: Vec<u8> = percent_decode(parts.uri.path().as_bytes()).collect();
+            prop_assert!(path == sent || (path.is_empty() && sent == b"*"), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Language-neutral WSGI: serves web apps that are WebAssembly components, each request in a fresh sandbox.
+//!
+//! A request walks through these rooms: [`arbiter`] (which only starts what follows), [`worker`], [`connection`],
+//! [`request`], [`environ`], [`sandbox`], [`response`], [`body`], [`access_log`]. See ARCHITECTURE.md.
+
+#![deny(unsafe_code)]
+
+mod access_log;
+mod arbiter;
+mod body;
+mod cli;
+mod component;
+mod connection;
+mod engine;
+mod environ;
+mod fault;
+mod flow;
+mod listener;
+mod log;
+mod progress;
+mod proxy;
+mod python;
+mod request;
+mod response;
+mod sandbox;
+mod serve;
+mod transport;
+mod units;
+mod worker;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,109 @@
+"""The world's exports for componentize-py: one call of the component is one call of the app.
+
+Importing this module happens at build time: it imports the app, and the memory that this leaves is what every
+instance starts from.
+"""
+
+import sys
+
+from componentize_py_types import Err
+from wit_world.exports import application as wit
+from wit_world.imports import io
+
+from . import _blocks, snapshot, thaw
+from .environ import wsgi_environ
+from .response import Exchange, describe
+from .streams import Errors, Input, printable
+
+_app = snapshot.take()
+
+
+class Application:
+    """The exported function, under the name that componentize-py looks for."""
+
+    def call(self, environ):
+        _blocks.reclaim()
+        try:
+            thaw.once()
+            return _respond(environ)
+        except Err:
+            raise
+        except BaseException as error:
+            raise Err(wit.Failure_Exception(_describe(error))) from None
+
+
+class Chunks:
+    """The exported resource: the rest of a response, with what has to be let go of after it."""
+
+    def __init__(self, exchange, streams):
+        self._exchange = exchange
+        self._streams = streams
+
+    def next(self):
+        _blocks.reclaim()
+        try:
+            block = self._exchange.next()
+            return None if block is None else _blocks.lend(block)
+        except BaseException as error:
+            raise Err(_describe(error)) from None
+        finally:
+            _flush()
+
+    def close(self):
+        _blocks.reclaim()
+        exchange, streams = self._exchange, self._streams
+        # The runtime of componentize-py 0.25 keeps a resource also after the host has dropped it.
+        self._exchange = self._streams = None
+        exchange.close()
+        streams.close()
+        _flush()
+
+
+class _Streams:
+    """What one request has open on the host's side."""
+
+    def __init__(self, body):
+        self.errors = Errors(io.errors)
+        if isinstance(body, wit.RequestBody_Reader):
+            self.input = Input(body.value, Err)
+        else:
+            self.input = Input.of(body.value)
+
+    def close(self):
+        self.errors.flush()
+        self.input.release()
+
+
+def _respond(environ):
+    streams = _Streams(environ.input)
+    exchange = Exchange(lambda text: io.errors(printable(text)))
+    body = None
+    try:
+        variables = wsgi_environ(environ.vars, streams.input, streams.errors)
+        code, reason, headers, body = exchange.run(_app, variables)
+        if body is None:
+            body = wit.ResponseBody_Chunks(Chunks(exchange, streams))
+        else:
+            body = wit.ResponseBody_Bytes(_blocks.lend(body))
+        return wit.Response(code, reason, headers, body)
+    finally:
+        if not isinstance(body, wit.ResponseBody_Chunks):
+            streams.close()
+        _flush()
+
+
+def _describe(error):
+    try:
+        return printable(describe(error))
+    except Exception as worse:
+        # An exception whose own text cannot be had.
+        return f"{type(error).__name__} (and {type(worse).__name__} while describing it)"
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            # The app may have replaced or closed it: nothing is lost that this could save.
+            pass

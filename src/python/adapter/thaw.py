@@ -1,0 +1,54 @@
+"""The first call of an instance: makes anew what the snapshot has frozen and must not be the same everywhere."""
+
+import logging
+import os
+import random
+import tempfile
+import time
+import uuid
+import weakref
+
+_pending = True
+_environment = {}
+_generators = weakref.WeakSet()
+
+
+def watch_generators():
+    """Remembers each `random.Random` that is seeded by chance from now on; returns what ends the watch."""
+    seed = random.Random.seed
+
+    def watched_seed(self, a=None, version=2):
+        (_generators.add if a is None else _generators.discard)(self)
+        return seed(self, a, version)
+
+    random.Random.seed = watched_seed
+
+    def end():
+        random.Random.seed = seed
+
+    return end
+
+
+def remember_environment():
+    """What the app and the build have set stays set; what the host grants at run time goes before it."""
+    _environment.update(os.environ)
+
+
+def once():
+    """Before the first call. The interpreter has read the environment that is granted now, and forgotten the old one."""
+    global _pending
+    if not _pending:
+        return
+    _pending = False
+    for name, value in _environment.items():
+        os.environ.setdefault(name, value)
+    random.seed()
+    for generator in list(_generators):
+        generator.seed()
+    # Each of these would repeat, in every instance, what the snapshot had begun.
+    tempfile.tempdir = None
+    tempfile._name_sequence = None
+    for name in ("_node", "_last_timestamp", "_last_timestamp_v7", "_last_counter_v7"):
+        if hasattr(uuid, name):
+            setattr(uuid, name, 0 if name == "_last_counter_v7" else None)
+    logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()

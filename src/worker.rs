@@ -1,0 +1,234 @@
+//! A worker process: one thread that accepts connections and runs guests, until it is told to stop.
+//!
+//! Its standard input is its tie to the arbiter: the first line says what to do, and the end of the input,
+//! however it comes about, means that it is time to finish.
+
+use std::cell::Cell;
+use std::io::BufRead;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::LocalSet;
+
+use crate::access_log::{self, AccessLog};
+use crate::component::Prepared;
+use crate::fault::Kind;
+use crate::listener::{Accept, Accepted, Endpoint, Handover};
+use crate::request::Host;
+use crate::sandbox::{App, Grants, Limits};
+use crate::{connection, environ, log, proxy};
+
+/// How long the queue of a socket that takes no newcomers has to be empty before it is closed.
+const QUEUE_EMPTY: Duration = Duration::from_millis(100);
+/// How long a worker goes on accepting in the end, in all.
+const QUEUE_DRAIN: Duration = Duration::from_secs(1);
+/// The pause after an error of accept, out of descriptors say.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that a worker needs to know.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Orders {
+    pub listeners: Vec<Handover>,
+    pub app: Prepared,
+    pub limits: Limits,
+    pub grants: Grants,
+    pub head_limits: environ::Limits,
+    pub http: connection::Options,
+    pub proxy: proxy::Options,
+    pub log: log::Options,
+    pub access_log: access_log::Options,
+    pub multiprocess: bool,
+    pub graceful_timeout: Duration,
+}
+
+/// The whole life of a worker.
+pub fn run() -> ExitCode {
+    match start() {
+        Ok(()) => {
+            log::flush();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            log::error(format_args!("Worker failed to boot: {error:#}"));
+            log::flush();
+            ExitCode::from(Kind::WorkerBoot as u8)
+        }
+    }
+}
+
+fn start() -> anyhow::Result<()> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    let orders: Orders = serde_json::from_str(&line)?;
+    log::start(&orders.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    runtime.block_on(local.run_until(serve(orders)))?;
+    // What is left after the graceful time is ended with the process.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+async fn serve(orders: Orders) -> anyhow::Result<()> {
+    // First, before anything is opened: the descriptors are taken over by number.
+    let listeners = orders
+        .listeners
+        .iter()
+        .map(Handover::open)
+        .collect::<Result<Vec<_>, _>>()?;
+    let access_log = Rc::new(AccessLog::open(&orders.access_log, orders.log.log_queue)?);
+    let app = App::load(&orders.app, orders.limits, orders.grants)
+        .map_err(|error| anyhow::anyhow!("{}: {error:#}", orders.app.name))?;
+    let host = Rc::new(Host {
+        app: app.clone(),
+        head_limits: orders.head_limits,
+        access_log: access_log.clone(),
+        multiprocess: orders.multiprocess,
+        body_timeout: orders.http.body_timeout,
+        draining: Cell::new(false),
+    });
+    log::info(format_args!("Booting worker with pid: {}", std::process::id()));
+
+    let connections = Arc::new(Semaphore::new(orders.http.worker_connections));
+    let gate = Rc::new(Gate {
+        host: host.clone(),
+        options: orders.http.clone(),
+        proxy: orders.proxy,
+        connections: connections.clone(),
+    });
+    let (drain, drained) = watch::channel(false);
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| tokio::task::spawn_local(gate.clone().accept(listener, drained.clone())))
+        .collect();
+    let tidying = app.clone();
+    tokio::task::spawn_local(async move { tidying.tidy().await });
+    told_to_stop(&access_log).await?;
+
+    host.draining.set(true);
+    let _ = drain.send(true);
+    let finished = async {
+        for task in accepting {
+            let _ = task.await;
+        }
+        let all = u32::try_from(orders.http.worker_connections).unwrap_or(u32::MAX);
+        let _ = connections.acquire_many(all).await;
+        app.quiet().await;
+    };
+    if tokio::time::timeout(orders.graceful_timeout, finished).await.is_err() {
+        log::warning(format_args!(
+            "requests were still in flight after --graceful-timeout {} s; they are cut off",
+            orders.graceful_timeout.as_secs_f64()
+        ));
+    }
+    log::info(format_args!("Worker exiting (pid: {})", std::process::id()));
+    access_log.flush();
+    Ok(())
+}
+
+/// Ends at the end of standard input, or at a SIGTERM. An interrupt from the keyboard reaches every
+/// process of the terminal; what it means is for the arbiter to say.
+async fn told_to_stop(access_log: &AccessLog) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    let mut orders = tokio::net::unix::pipe::Receiver::from_owned_fd(rustix::io::dup(std::io::stdin())?)?;
+    let mut buffer = [0; 64];
+    loop {
+        tokio::select! {
+            read = orders.read(&mut buffer) => match read {
+                Ok(0) | Err(_) => return Ok(()),
+                Ok(_) => {}
+            },
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+            _ = reopen.recv() => {
+                log::reopen();
+                access_log.reopen();
+            }
+        }
+    }
+}
+
+/// Lets connections in.
+struct Gate {
+    host: Rc<Host>,
+    options: connection::Options,
+    proxy: proxy::Options,
+    connections: Arc<Semaphore>,
+}
+
+impl Gate {
+    async fn accept(self: Rc<Self>, listener: Accept, drained: watch::Receiver<bool>) {
+        let mut draining = drained.clone();
+        loop {
+            // The place is taken before the connection is: who finds none waits in the kernel's queue, where
+            // another worker may find them.
+            let Ok(place) = self.connections.clone().acquire_owned().await else {
+                return;
+            };
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = draining.wait_for(|draining| *draining) => break,
+            };
+            match accepted {
+                Ok(accepted) => self.clone().spawn(accepted, drained.clone(), place),
+                Err(error) => pause_after(&error).await,
+            }
+        }
+        self.empty_queue(listener, drained).await;
+    }
+
+    /// Takes those who are waiting already, and closes the socket when nobody is.
+    async fn empty_queue(self: Rc<Self>, listener: Accept, drained: watch::Receiver<bool>) {
+        let end = tokio::time::Instant::now() + QUEUE_DRAIN;
+        while tokio::time::Instant::now() < end {
+            let Ok(place) = self.connections.clone().acquire_owned().await else {
+                return;
+            };
+            match tokio::time::timeout(QUEUE_EMPTY, listener.accept()).await {
+                Ok(Ok(accepted)) => self.clone().spawn(accepted, drained.clone(), place),
+                Ok(Err(error)) => pause_after(&error).await,
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn spawn(
+        self: Rc<Self>,
+        (stream, local, remote): (Accepted, Endpoint, Endpoint),
+        drained: watch::Receiver<bool>,
+        place: OwnedSemaphorePermit,
+    ) {
+        tokio::task::spawn_local(async move {
+            let trusted = self.proxy.trusts(&remote);
+            connection::serve(
+                stream,
+                local,
+                remote,
+                trusted,
+                self.host.clone(),
+                &self.options,
+                drained,
+            )
+            .await;
+            drop(place);
+        });
+    }
+}
+
+/// A connection that was gone before it was accepted is nothing; being out of something passes, and must not end the loop.
+async fn pause_after(error: &std::io::Error) {
+    if error.kind() != std::io::ErrorKind::ConnectionAborted {
+        log::error(format_args!("cannot accept a connection: {error}; trying again"));
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
