@@ -1,0 +1,269 @@
+//! One app in every language of guest-apps: the same requests get the same bytes.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use crate::harness::{Client, Response, Server, guest, resident_bytes};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
+const BINARY: &str = "application/octet-stream";
+const PATTERN: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+
+fn request(client: &mut Client, method: &str, target: &str, fields: &str, body: &[u8]) -> Response {
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
+    client.send(&[head.as_bytes(), body].concat());
+    client.response(method)
+}
+
+fn stream(size: usize) -> Vec<u8> {
+    PATTERN.iter().copied().cycle().take(size).collect()
+}
+
+/// Status, content type and body; no body stands for one that differs between the languages.
+type Answer = (u16, &'static str, Option<Vec<u8>>);
+
+fn plain(status: u16, body: &str) -> Answer {
+    (status, TEXT, Some(body.as_bytes().to_vec()))
+}
+
+/// Method, target, header fields, body, and what comes back.
+fn table() -> Vec<(&'static str, &'static str, String, Vec<u8>, Answer)> {
+    let get = |target, answer| ("GET", target, String::new(), Vec::new(), answer);
+    let length = |body: &[u8]| format!("Content-Length: {}\r\n", body.len());
+    let post = |target, body: &[u8], answer| ("POST", target, length(body), body.to_vec(), answer);
+    let large: Vec<u8> = (0..300_000_usize).map(|index| (index % 251) as u8).collect();
+    let chunked = b"5\r\nhello\r\n8;x=y\r\n, world!\r\n0\r\n\r\n".to_vec();
+    vec![
+        get("/", (200, HTML, None)),
+        get("/hello/world", plain(200, "Hello, world!\n")),
+        get("/hello/caf%C3%A9", plain(200, "Hello, café!\n")),
+        get("/hello/a%20b?query", plain(200, "Hello, a b!\n")),
+        get("/hello/%3Cb%3E", plain(200, "Hello, <b>!\n")),
+        get("/nowhere", plain(404, "Not Found\n")),
+        get("/hello/", plain(404, "Not Found\n")),
+        get("/echo", plain(405, "Method Not Allowed\n")),
+        post("/hello/world", b"x", plain(405, "Method Not Allowed\n")),
+        post("/count", b"", plain(200, "0 bytes\n")),
+        post("/count", &large, plain(200, "300000 bytes\n")),
+        post("/echo", b"", (200, BINARY, Some(Vec::new()))),
+        post("/echo", &large, (200, BINARY, Some(large.clone()))),
+        (
+            "POST",
+            "/echo",
+            "Content-Type: text/x-own\r\nTransfer-Encoding: chunked\r\n".into(),
+            chunked.clone(),
+            (200, "text/x-own", Some(b"hello, world!".to_vec())),
+        ),
+        (
+            "POST",
+            "/count",
+            "Transfer-Encoding: chunked\r\n".into(),
+            chunked,
+            plain(200, "13 bytes\n"),
+        ),
+        get("/stream/0", (200, BINARY, Some(Vec::new()))),
+        get("/stream/10", (200, BINARY, Some(stream(10)))),
+        get("/stream/1000000", (200, BINARY, Some(stream(1_000_000)))),
+        get("/stream/-1", plain(404, "Not Found\n")),
+        get("/stream/x", plain(404, "Not Found\n")),
+        get("/stream/99999999999999999999", plain(404, "Not Found\n")),
+    ]
+}
+
+/// The suite of one guest.
+fn answers(name: &str) {
+    // A fresh instance each time, and one that is kept, have to answer alike.
+    for requests in ["1", "0"] {
+        let server = Server::start(&[&guest(name), "-w", "1", "--max-requests", requests]);
+        let mut client = server.client();
+        for (method, target, fields, body, (status, content_type, expected)) in table() {
+            let what = format!("{name}: {method} {target} {fields:?}");
+            let response = request(&mut client, method, target, &fields, &body);
+            assert_eq!(response.status(), status, "{what}: {}", response.text());
+            assert_eq!(response.header("Content-Type"), Some(content_type), "{what}");
+            assert!(response.complete, "{what}");
+            if let Some(expected) = expected {
+                assert!(response.body == expected, "{what}: {:?}", response.text().get(..200));
+            }
+            if status == 405 {
+                assert!(response.header("Allow").is_some(), "{what}");
+                // The body was not read, which may be the connection's end.
+                client = server.client();
+            }
+        }
+        streams(name, &server);
+        failures(name, &server);
+        environs(name, &server);
+    }
+}
+
+fn streams(name: &str, server: &Server) {
+    let mut client = server.client();
+    let response = client.get("/stream/65537");
+    assert_eq!(response.header("Content-Length"), Some("65537"), "{name}");
+    server.wait_for_log("stream closed after 65537 of 65537 bytes");
+    let response = request(&mut client, "HEAD", "/stream/1234567", "", b"");
+    assert_eq!(
+        (response.status(), response.header("Content-Length")),
+        (200, Some("1234567")),
+        "{name}"
+    );
+    // The connection is at its next response, so that there was no body.
+    assert_eq!(client.get("/hello/you").text(), "Hello, you!\n", "{name}");
+    // The server asks for nothing, though an adapter that has to look for the first block has it by then.
+    server.wait_for_log(" of 1234567 bytes");
+
+    // A client that goes away.
+    let mut client = server.client();
+    client.send(b"GET /stream/1000000000 HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.fill_until(b"\r\n\r\n0123456789");
+    drop(client);
+    server.wait_for_log(" of 1000000000 bytes");
+}
+
+fn failures(name: &str, server: &Server) {
+    let response = server.get("/fail");
+    assert_eq!(response.status(), 500, "{name}");
+    assert!(!response.text().contains("deliberate"), "{name}: {}", response.text());
+    server.wait_for_log("deliberate failure");
+    assert_eq!(server.get("/hello/again").text(), "Hello, again!\n");
+}
+
+fn environs(name: &str, server: &Server) {
+    let mut client = server.client();
+    let response = request(
+        &mut client,
+        "GET",
+        "/environ?a=%C3%A9",
+        "Cookie: a=1\r\nCookie: b=2\r\n",
+        b"",
+    );
+    assert_eq!(response.status(), 200, "{name}");
+    let text = response.text();
+    let vars: BTreeMap<_, _> = text.lines().filter_map(|line| line.split_once(": ")).collect();
+    for (variable, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("PATH_INFO", "/environ"),
+        ("QUERY_STRING", "a=%C3%A9"),
+        ("REQUEST_URI", "/environ?a=%C3%A9"),
+        ("SERVER_NAME", "127.0.0.1"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("HTTP_HOST", "test"),
+        ("HTTP_COOKIE", "a=1; b=2"),
+        ("wsgi.url_scheme", "http"),
+    ] {
+        assert_eq!(vars.get(variable), Some(&value), "{name}: {text}");
+    }
+}
+
+/// More than an instance may take, through an instance that never takes much.
+fn long_bodies(name: &str) {
+    const SIZE: usize = 300 << 20;
+    const BLOCK: usize = 1 << 20;
+    const WORKER_BYTES: u64 = 200 << 20;
+
+    let server = Server::start(&[&guest(name), "-w", "1"]);
+    let block = stream(BLOCK);
+    let download = format!("GET /stream/{SIZE} HTTP/1.0\r\nHost: test\r\n\r\n");
+    let upload = format!("POST /echo HTTP/1.0\r\nHost: test\r\nContent-Length: {SIZE}\r\n\r\n");
+    for (head, is_upload) in [(download, false), (upload, true)] {
+        let mut client = server.client();
+        client.send(head.as_bytes());
+        let mut sink = client.stream();
+        let body = block.clone();
+        let sender = std::thread::spawn(move || {
+            (0..SIZE / BLOCK)
+                .take_while(|_| is_upload && sink.write_all(&body).is_ok())
+                .count()
+        });
+        client.fill_until(b"\r\n\r\n");
+        let mut bytes = client.read_some();
+        let end_of_head = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        bytes.drain(..end_of_head + 4);
+        let (mut received, mut peak) = (0, 0);
+        loop {
+            let expected = &block[received % PATTERN.len()..];
+            assert!(expected.starts_with(&bytes), "{name}: other bytes after {received}");
+            if received / BLOCK != (received + bytes.len()) / BLOCK {
+                peak = peak.max(resident_bytes(server.workers()[0]));
+            }
+            received += bytes.len();
+            bytes = client.read_some();
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(received, SIZE, "{name}");
+        assert!(peak > 0 && peak < WORKER_BYTES, "{name}: the worker took {peak} bytes");
+        sender.join().expect("the sender ends");
+    }
+}
+
+/// An instance that is kept takes no more for its thousandth response than for its first ones.
+fn many_bodies(name: &str) {
+    const SIZE: usize = 200_000;
+    const ROUNDS: usize = 500;
+    const GROWTH: u64 = 16 << 20;
+
+    let server = Server::start(&[&guest(name), "-w", "1", "--max-requests", "0"]);
+    let mut client = server.client();
+    let body = stream(SIZE);
+    let mut before = 0;
+    for round in 0..ROUNDS {
+        // Blocks; the same from a body; one block alone.
+        assert!(client.get(&format!("/stream/{SIZE}")).body == body, "{name}: {round}");
+        // An answer before the body was read is the connection's last.
+        assert!(server.client().post("/echo", &body).body == body, "{name}: {round}");
+        assert_eq!(client.get("/nowhere").text(), "Not Found\n", "{name}: {round}");
+        if round == ROUNDS / 10 {
+            before = resident_bytes(server.workers()[0]);
+        }
+    }
+    let after = resident_bytes(server.workers()[0]);
+    assert!(
+        after < before + GROWTH,
+        "{name}: the worker took {before} bytes, then {after}"
+    );
+}
+
+#[test]
+fn what_python_returns_is_freed() {
+    long_bodies("python");
+    many_bodies("python");
+}
+
+#[test]
+fn rust() {
+    answers("rust");
+}
+
+#[test]
+fn c() {
+    answers("c");
+}
+
+#[test]
+fn javascript() {
+    answers("javascript");
+}
+
+#[test]
+fn go() {
+    answers("go");
+}
+
+#[test]
+fn python() {
+    answers("python");
+}
+
+#[test]
+fn flask() {
+    answers("flask");
+}
+
+#[test]
+fn django() {
+    answers("django");
+}

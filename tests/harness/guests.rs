@@ -1,0 +1,85 @@
+//! Guests for tests: those of guest-apps, and small ones that a test writes in the text format.
+
+use std::io::Write;
+
+use super::target;
+
+/// A built guest of guest-apps.
+pub fn guest(name: &str) -> String {
+    let path = target().join("guests").join(name).with_extension("wasm");
+    assert!(path.exists(), "{} is missing: tests/run builds it", path.display());
+    path.display().to_string()
+}
+
+/// Where the strings of a test's functions go in the guest's memory.
+const LITERALS: usize = 0x400;
+const LITERALS_END: usize = 0x1_0000;
+
+/// A file with a component of world `app` around a test's functions: see `tests/harness/guest.wat`.
+///
+/// `name` is unique among the tests, and the app's name in the log. `$next` and `$close` may be left out.
+pub fn wat(name: &str, functions: &str) -> String {
+    let (mut code, data) = without_literals(functions);
+    for function in ["$next", "$close"] {
+        if !code.contains(&format!("(func {function}")) {
+            code.push_str(&format!("\n(func {function})"));
+        }
+    }
+    let text = include_str!("guest.wat")
+        .replace(";; FUNCTIONS", &code)
+        .replace(";; LITERALS", &data);
+    let directory = target().join("test-guests");
+    std::fs::create_dir_all(&directory).expect("the target directory can be written");
+    let path = directory.join(name).with_extension("wat");
+    // Another test may read the same file at this moment.
+    let mut file = tempfile::NamedTempFile::new_in(&directory).expect("the target directory can be written");
+    file.write_all(text.as_bytes())
+        .expect("the target directory can be written");
+    file.persist(&path).expect("the target directory can be written");
+    path.display().to_string()
+}
+
+/// Puts address and length in the place of every string, and the strings into a data segment.
+fn without_literals(functions: &str) -> (String, String) {
+    let (mut code, mut data, mut end) = (String::new(), String::new(), LITERALS);
+    // Between two quotes is a string; none of the guests needs an escaped quote.
+    for (index, piece) in functions.split('"').enumerate() {
+        if index % 2 == 0 {
+            code.push_str(piece);
+        } else {
+            let length = literal_length(piece);
+            code.push_str(&format!("(i32.const {end}) (i32.const {length})"));
+            data.push_str(&format!("(data (i32.const {end}) \"{piece}\")\n"));
+            end += length;
+        }
+    }
+    assert!(end <= LITERALS_END, "the strings of a guest take {end} bytes");
+    (code, data)
+}
+
+/// In bytes, with the text format's escapes: `\n` and the like, `\u{20ac}`, `\0d`.
+fn literal_length(literal: &str) -> usize {
+    let (mut length, mut rest) = (0, literal.chars());
+    while let Some(character) = rest.next() {
+        length += match character {
+            '\\' => match rest.next().expect("an escape goes on") {
+                't' | 'n' | 'r' | '\'' | '\\' => 1,
+                'u' => {
+                    let digits: String = rest
+                        .by_ref()
+                        .skip(1)
+                        .take_while(|character| *character != '}')
+                        .collect();
+                    let number = u32::from_str_radix(&digits, 16).expect("an escape has hexadecimal digits");
+                    char::from_u32(number).expect("an escape is a character").len_utf8()
+                }
+                _ => {
+                    rest.next().expect("an escaped byte has two digits");
+                    1
+                }
+            },
+            other => other.len_utf8(),
+        };
+    }
+    length
+}

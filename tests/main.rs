@@ -1,0 +1,17 @@
+//! The program from outside: every suite starts the real binary on a free port and looks at the bytes that
+//! come back and at what the log says. `tests/run` builds the guests that they need.
+
+mod harness;
+
+mod clients;
+mod command_line;
+mod environ;
+mod guests;
+mod input;
+mod iterables;
+mod limits;
+mod misbehaviour;
+mod nginx;
+mod processes;
+mod python;
+mod responses;
