@@ -71,6 +71,11 @@ impl Body {
         }
     }
 
+    /// Whether the app is still at work on it.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.blocks, Blocks::Stream(_))
+    }
+
     /// Writes the record when the body has ended, however it ends.
     pub fn with_record(mut self, record: Option<Record>, status: StatusCode) -> Self {
         self.end = record.map(|record| (record, status));

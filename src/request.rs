@@ -67,7 +67,9 @@ pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Res
         Ok(response) => response,
         Err(fault) => page(&parts.method, &name, &fault),
     };
-    if host.draining.get() || unread.load(Ordering::Relaxed) {
+    // An app that still makes its body may still read its input: what it leaves is only known at the end.
+    let left_unread = unread.load(Ordering::Relaxed) && !body.is_streamed();
+    if host.draining.get() || left_unread {
         head.close_connection();
     }
     let ends_with_connection = parts.version == Version::HTTP_10 && head.length.is_none();
