@@ -19,7 +19,7 @@ pub use guests::{guest, wat};
 pub use waiting::{alive, wait_for_line, wait_until};
 
 /// How long anything may take on a machine that is busy with other things. No test passes by waiting this long.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// What is shown of the log of a test that has failed.
 const LAST_LINES: usize = 100;
 

@@ -2,12 +2,23 @@
 
 mod building;
 mod serving;
+mod small;
 mod tutorials;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{Server, command, tools_path};
+use crate::harness::{Server, command, copy_directory, tools_path};
+
+/// A copy of one of the apps in `tests/apps/python`.
+fn project(name: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/apps/python")
+        .join(name);
+    copy_directory(&source.join("."), directory.path());
+    directory
+}
 
 /// The program in a project's directory, with Python and componentize-py on its path.
 fn in_project(directory: &Path, arguments: &[&str]) -> Command {

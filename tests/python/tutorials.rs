@@ -1,20 +1,9 @@
 //! The apps of Flask's and Django's tutorials, as their documentation writes them, and their data.
 
-use std::path::Path;
 use std::process::Command;
 
-use super::{python, serve};
-use crate::harness::{Server, copy_directory};
-
-/// A copy of one of the apps in `tests/apps/python`.
-fn project(name: &str) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/apps/python")
-        .join(name);
-    copy_directory(&source.join("."), directory.path());
-    directory
-}
+use super::{project, python, serve};
+use crate::harness::Server;
 
 /// Somebody who follows links, fills in forms, and keeps cookies.
 struct Person {
