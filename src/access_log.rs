@@ -49,13 +49,9 @@ impl AccessLog {
     /// Notes what the line will say of the request; none if there is no log.
     pub fn begin(self: &Rc<Self>, parts: &Parts, peer: &Endpoint) -> Option<Record> {
         self.sink.as_ref()?;
-        let host = match peer {
-            Endpoint::Inet(address) => address.ip().to_string(),
-            Endpoint::Unix(_) => "-".to_owned(),
-        };
         Some(Record {
             log: self.clone(),
-            host,
+            host: address(peer),
             request: format!(
                 "{} {} {}",
                 parts.method,
@@ -65,6 +61,25 @@ impl AccessLog {
             referer: field(&parts.headers, header::REFERER),
             agent: field(&parts.headers, header::USER_AGENT),
         })
+    }
+
+    /// The same for a request that was refused before it was parsed: all that is known is its first line.
+    pub fn begin_refused(self: &Rc<Self>, line: &[u8], peer: &Endpoint) -> Option<Record> {
+        self.sink.as_ref()?;
+        Some(Record {
+            log: self.clone(),
+            host: address(peer),
+            request: String::from_utf8_lossy(line).into_owned(),
+            referer: "-".to_owned(),
+            agent: "-".to_owned(),
+        })
+    }
+}
+
+fn address(peer: &Endpoint) -> String {
+    match peer {
+        Endpoint::Inet(address) => address.ip().to_string(),
+        Endpoint::Unix(_) => "-".to_owned(),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::listener::{Accepted, Endpoint};
 use crate::log;
 use crate::request::{self, Host, Peer};
 use crate::transport::Transport;
-use crate::units;
+use crate::{strict, units};
 
 /// What a connection may hold in a buffer, at least: a block that a request body arrives in. A head may be larger.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -68,10 +68,18 @@ pub async fn serve(
         flow: flow.clone(),
     });
     let transport = Transport::new(stream, flow.clone(), options.write_timeout);
+    let ledger = Rc::new(strict::Ledger::default());
+    let guard = strict::Guard::new(transport, &host.requests, ledger.clone(), peer.name());
     let service = service_fn(|request| {
         let (host, peer) = (host.clone(), peer.clone());
+        let refused = ledger.next();
         peer.flow.begin();
-        async move { Ok::<_, Infallible>(request::answer(&host, &peer, request).await) }
+        async move {
+            Ok::<_, Infallible>(match refused {
+                Some(refused) => request::refuse(&host, &peer, &refused),
+                None => request::answer(&host, &peer, request).await,
+            })
+        }
     });
     let connection = http1::Builder::new()
         // A client may end its side after the request and still wait for the answer.
@@ -79,11 +87,10 @@ pub async fn serve(
         .keep_alive(!options.keep_alive.is_zero())
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)
-        // One more than an app may see, so that the limit is answered with a page and a line in the log.
-        .max_headers(host.head_limits.limit_request_fields.saturating_add(1))
-        .max_buf_size(BUFFER_BYTES.max(host.head_limits.head_bytes()))
+        .max_headers(host.requests.limit_request_fields)
+        .max_buf_size(BUFFER_BYTES.max(host.requests.head_bytes()))
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(transport), service);
+        .serve_connection(TokioIo::new(guard), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -131,10 +138,7 @@ async fn idle(flow: &Flow, keep_alive: Duration, mut drain: watch::Receiver<bool
 }
 
 fn report(error: &hyper::Error, peer: &Peer) {
-    let remote = match &peer.remote {
-        Endpoint::Inet(address) => address.to_string(),
-        Endpoint::Unix(_) => "a client".to_owned(),
-    };
+    let remote = peer.name();
     let mut text = error.to_string();
     if let Some(cause) = std::error::Error::source(error) {
         text = format!("{text}: {cause}");

@@ -2,47 +2,14 @@
 //!
 //! Sources: PEP 3333 (environ variables, unicode issues), RFC 3875 (CGI), RFC 9110 and 9112 (fields, targets).
 
-use clap::Args;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Version, header};
 use percent_encoding::percent_decode;
-use serde::{Deserialize, Serialize};
 
 use crate::listener::Endpoint;
+use crate::strict::Underscores;
 
 const SOFTWARE: &str = concat!("wsgi-host/", env!("CARGO_PKG_VERSION"));
-
-/// What a request head may measure.
-#[derive(Args, Clone, Debug, Serialize, Deserialize)]
-pub struct Limits {
-    /// The longest request line, in bytes: method, target and version.
-    #[arg(long, default_value_t = 4094, value_name = "BYTES")]
-    pub limit_request_line: usize,
-
-    /// How many header fields a request may have.
-    #[arg(long, default_value_t = 100, value_name = "N")]
-    pub limit_request_fields: usize,
-
-    /// The longest header field, in bytes: name and value.
-    #[arg(
-        long = "limit-request-field_size",
-        visible_alias = "limit-request-field-size",
-        default_value_t = 8190,
-        value_name = "BYTES"
-    )]
-    pub limit_request_field_size: usize,
-}
-
-impl Limits {
-    /// The most that a whole head may measure.
-    pub fn head_bytes(&self) -> usize {
-        let field = self.limit_request_field_size.saturating_add("\r\n".len());
-        let fields = self.limit_request_fields.saturating_mul(field);
-        self.limit_request_line
-            .saturating_add(fields)
-            .saturating_add("\r\n".len())
-    }
-}
 
 /// What the environ says beside the request itself.
 pub struct Setting<'a> {
@@ -52,66 +19,8 @@ pub struct Setting<'a> {
     pub trusted: bool,
     pub multiprocess: bool,
     pub run_once: bool,
-}
-
-/// A request that no app is asked about.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Refusal {
-    pub status: StatusCode,
-    /// For the log.
-    pub why: &'static str,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, why: &'static str) -> Self {
-        Self { status, why }
-    }
-}
-
-pub fn check(parts: &Parts, limits: &Limits) -> Result<(), Refusal> {
-    if parts.method == Method::CONNECT {
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "CONNECT: this is no proxy"));
-    }
-    let authority_only = parts.uri.scheme().is_none() && parts.uri.authority().is_some();
-    if authority_only || (parts.uri.path() == "*" && parts.method != Method::OPTIONS) {
-        return Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "the target is neither a path nor a whole URL (RFC 9112, 3.2)",
-        ));
-    }
-    // The method and the version take a space each; the version has eight characters, and CR LF end the line.
-    let line = parts.method.as_str().len() + target(parts).len() + " HTTP/1.1 \r\n".len();
-    if line > limits.limit_request_line {
-        return Err(Refusal::new(
-            StatusCode::URI_TOO_LONG,
-            "the request line is longer than --limit-request-line",
-        ));
-    }
-    if parts.headers.len() > limits.limit_request_fields {
-        return Err(Refusal::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "more header fields than --limit-request-fields",
-        ));
-    }
-    let size = |(name, value): (&HeaderName, &http::HeaderValue)| name.as_str().len() + value.len() + ": ".len();
-    if parts
-        .headers
-        .iter()
-        .any(|field| size(field) > limits.limit_request_field_size)
-    {
-        return Err(Refusal::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "a header field is longer than --limit-request-field_size",
-        ));
-    }
-    let hosts = parts.headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
-        return Err(Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "an HTTP/1.1 request has exactly one Host (RFC 9112, 3.2)",
-        ));
-    }
-    Ok(())
+    /// What becomes of names with `_`.
+    pub header_map: Underscores,
 }
 
 /// The environ's strings, each name once.
@@ -152,8 +61,9 @@ pub fn variables(parts: &Parts, setting: &Setting<'_>) -> Vec<(String, String)> 
     set("wsgi.multiprocess", boolean(setting.multiprocess));
     set("wsgi.run_once", boolean(setting.run_once));
 
+    let mut fields: Vec<(String, String)> = Vec::with_capacity(parts.headers.keys_len());
     for name in parts.headers.keys() {
-        if let Some(variable) = variable(name) {
+        if let Some(variable) = variable(name, setting.header_map) {
             let value = match name {
                 // The authority of an absolute-form target replaces Host (RFC 9112, 3.2.2).
                 &header::HOST if parts.uri.authority().is_some() => continue,
@@ -161,12 +71,18 @@ pub fn variables(parts: &Parts, setting: &Setting<'_>) -> Vec<(String, String)> 
                 &header::CONTENT_LENGTH | &header::CONTENT_TYPE => joined_once(&parts.headers, name),
                 _ => joined(&parts.headers, name, ","),
             };
-            set(&variable, value);
+            // Only names that are let through at the operator's risk can share a variable.
+            let dangerous = setting.header_map == Underscores::Dangerous;
+            match fields.iter_mut().find(|(known, _)| dangerous && *known == variable) {
+                Some((_, known)) => *known = format!("{known},{value}"),
+                None => fields.push((variable, value)),
+            }
         }
     }
     if let Some(authority) = parts.uri.authority() {
         set("HTTP_HOST", authority.as_str().to_owned());
     }
+    vars.append(&mut fields);
     vars
 }
 
@@ -227,10 +143,12 @@ fn scheme(headers: &HeaderMap, trusted: bool) -> &'static str {
 }
 
 /// The name of a field in the environ, or none for those that no app may see.
-fn variable(name: &HeaderName) -> Option<String> {
+fn variable(name: &HeaderName, map: Underscores) -> Option<String> {
     match name.as_str() {
         "content-type" => return Some("CONTENT_TYPE".into()),
         "content-length" => return Some("CONTENT_LENGTH".into()),
+        // PEP 3333 knows no such variables, and a CGI program could take them for those without HTTP_.
+        "content_type" | "content_length" => return None,
         // Programs that an app starts would take HTTP_PROXY for their own configuration (CVE-2016-5385).
         "proxy" => return None,
         _ => {}
@@ -240,7 +158,7 @@ fn variable(name: &HeaderName) -> Option<String> {
     for character in name.as_str().chars() {
         match character {
             // Its twin with a `-` has the same variable, and may be one that a proxy vouches for.
-            '_' => return None,
+            '_' if map != Underscores::Dangerous => return None,
             '-' => variable.push('_'),
             other => variable.push(other.to_ascii_uppercase()),
         }
@@ -302,6 +220,7 @@ mod tests {
             trusted,
             multiprocess: true,
             run_once: true,
+            header_map: Underscores::Drop,
         };
         let vars = variables(&parts(request), &setting);
         let count = vars.len();
@@ -373,32 +292,6 @@ mod tests {
         assert_eq!(server(""), ("localhost".into(), "80".into()));
     }
 
-    #[test]
-    fn a_head_is_held_to_its_limits() {
-        let limits = Limits {
-            limit_request_line: 30,
-            limit_request_fields: 2,
-            limit_request_field_size: 20,
-        };
-        let status = |request| {
-            check(&parts(request), &limits)
-                .err()
-                .map(|refusal| refusal.status.as_u16())
-        };
-        let get = |target: &str| Request::get(target).header("host", "a");
-        assert_eq!(status(get("/")), None);
-        assert_eq!(status(get("/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Some(414));
-        assert_eq!(status(get("/").header("a", "b").header("c", "d")), Some(431));
-        assert_eq!(status(get("/").header("a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa")), Some(431));
-        assert_eq!(status(get("/").header("host", "b")), Some(400));
-        assert_eq!(status(Request::get("/")), Some(400));
-        assert_eq!(status(Request::get("/").version(Version::HTTP_10)), None);
-        assert_eq!(status(Request::connect("a:1").header("host", "a")), Some(501));
-        assert_eq!(status(get("a.org:1")), Some(400));
-        assert_eq!(status(get("*")), Some(400));
-        assert_eq!(status(Request::options("*").header("host", "a")), None);
-    }
-
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -437,13 +330,13 @@ mod tests {
         #[test]
         fn every_head_keeps_the_contract(
             parts in heads(),
-            (unix, trusted, multiprocess, run_once) in any::<(bool, bool, bool, bool)>(),
+            (unix, trusted, multiprocess, run_once, dangerous) in any::<(bool, bool, bool, bool, bool)>(),
         ) {
             let local = if unix { Endpoint::Unix("/run/app".into()) } else { inet("[::1]:8000") };
             let peer = if unix { Endpoint::Unix("".into()) } else { inet("[::1]:4711") };
-            let limits = Limits { limit_request_line: 60, limit_request_fields: 10, limit_request_field_size: 30 };
-            let _ = check(&parts, &limits);
-            let vars = variables(&parts, &Setting { local: &local, peer: &peer, trusted, multiprocess, run_once });
+            let header_map = if dangerous { Underscores::Dangerous } else { Underscores::Drop };
+            let setting = Setting { local: &local, peer: &peer, trusted, multiprocess, run_once, header_map };
+            let vars = variables(&parts, &setting);
             let map: std::collections::HashMap<&str, &str> =
                 vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             prop_assert_eq!(map.len(), vars.len(), "a name stands twice: {:?}", vars);

@@ -24,6 +24,7 @@ mod request;
 mod response;
 mod sandbox;
 mod serve;
+mod strict;
 mod transport;
 mod units;
 mod worker;

@@ -3,23 +3,23 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SERVER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SERVER};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use crate::access_log::AccessLog;
 use crate::body::{self, Body, Source};
-use crate::environ::{self, Refusal};
+use crate::environ;
 use crate::flow::Flow;
 use crate::listener::Endpoint;
 use crate::log;
 use crate::response::{self, Head};
-use crate::sandbox::{App, Failure, Input, Reply, ReplyBody};
+use crate::sandbox::{App, Failure, Input, Reply, ReplyBody, Terms, Upload};
+use crate::strict::{self, Refusal, Refused};
 
 /// How much of a path names a request in the log.
 const NAME_BYTES: usize = 200;
@@ -31,7 +31,7 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// What all requests of a worker share.
 pub struct Host {
     pub app: Rc<App>,
-    pub head_limits: environ::Limits,
+    pub requests: strict::Options,
     pub access_log: Rc<AccessLog>,
     /// Whether other instances of the app may run at the same time.
     pub multiprocess: bool,
@@ -49,6 +49,16 @@ pub struct Peer {
     pub flow: Rc<Flow>,
 }
 
+impl Peer {
+    /// As the log names it.
+    pub fn name(&self) -> String {
+        match &self.remote {
+            Endpoint::Inet(address) => address.to_string(),
+            Endpoint::Unix(_) => "a client".to_owned(),
+        }
+    }
+}
+
 /// Why a request gets an error page.
 enum Fault {
     Refused(Refusal),
@@ -61,14 +71,32 @@ pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Res
     let (parts, body) = request.into_parts();
     let record = host.access_log.begin(&parts, &peer.remote);
     let name = name(&host.app, &parts);
-    let unread = Arc::new(AtomicBool::new(is_large(&parts, &body)));
-    let input = Input::of(body, host.body_timeout, unread.clone());
-    let (mut head, body) = match respond(host, peer, &parts, input, &name).await {
-        Ok(response) => response,
-        Err(fault) => page(&parts.method, &name, &fault),
+    let length = body.size_hint().exact();
+    let upload = Upload::new(is_large(&parts, length));
+    let terms = Terms {
+        name: name.clone(),
+        patience: host.body_timeout,
+        requests: host.requests.clone(),
+    };
+    let response = match strict::check(&parts, length, &host.requests) {
+        Ok(()) => {
+            let input = Input::of(body, terms, upload.clone());
+            respond(host, peer, &parts, input, &name).await
+        }
+        Err(refusal) => Err(Fault::Refused(refusal)),
+    };
+    if let Err(fault) = &response {
+        report(&name, peer, fault);
+    }
+    let is_head = parts.method == Method::HEAD;
+    let (mut head, body) = match (response, upload.refusal()) {
+        // The app has read less than what the client meant: what it makes of that is no answer.
+        (_, Some(refusal)) => page(is_head, &Fault::Refused(refusal)),
+        (Ok(response), None) => response,
+        (Err(fault), None) => page(is_head, &fault),
     };
     // An app that still makes its body may still read its input: what it leaves is only known at the end.
-    let left_unread = unread.load(Ordering::Relaxed) && !body.is_streamed();
+    let left_unread = upload.is_unread() && !body.is_streamed();
     if host.draining.get() || left_unread {
         head.close_connection();
     }
@@ -79,6 +107,18 @@ pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Res
     assemble(head, body)
 }
 
+/// The answer to what is no valid request, and was never parsed.
+pub fn refuse(host: &Host, peer: &Peer, refused: &Refused) -> Response<Body> {
+    let record = host.access_log.begin_refused(&refused.line, &peer.remote);
+    let fault = Fault::Refused(refused.refusal);
+    report(&host.app.name, peer, &fault);
+    let (head, body) = page(refused.head_only, &fault);
+    let body = body
+        .with_record(record, head.status)
+        .with_flow(peer.flow.clone(), false);
+    assemble(head, body)
+}
+
 async fn respond(
     host: &Host,
     peer: &Peer,
@@ -86,13 +126,13 @@ async fn respond(
     input: Option<Input>,
     name: &Arc<str>,
 ) -> Result<(Head, Body), Fault> {
-    environ::check(parts, &host.head_limits).map_err(Fault::Refused)?;
     let setting = environ::Setting {
         local: &peer.local,
         peer: &peer.remote,
         trusted: peer.trusted,
         multiprocess: host.multiprocess,
         run_once: host.app.run_once(),
+        header_map: host.requests.header_map,
     };
     let vars = environ::variables(parts, &setting);
     let reply = host.app.call(name.clone(), vars, input).await.map_err(Fault::Failed)?;
@@ -134,8 +174,8 @@ async fn respond(
 }
 
 /// Whether a body is so long that, if the app does not read it, the connection is better closed than read to its end.
-fn is_large(parts: &Parts, body: &Incoming) -> bool {
-    match body.size_hint().exact() {
+fn is_large(parts: &Parts, length: Option<u64>) -> bool {
+    match length {
         Some(length) => length > UNREAD_BYTES,
         None => parts.version != Version::HTTP_10,
     }
@@ -165,23 +205,27 @@ fn whole(parts: &Parts, mut head: Head, mut bytes: Bytes, name: &str) -> (Head, 
     (head, Body::whole(bytes))
 }
 
-/// A short page that tells the client no more than its status; the log gets the rest.
-fn page(method: &Method, name: &str, fault: &Fault) -> (Head, Body) {
+/// Tells the log what the client is not told.
+fn report(name: &str, peer: &Peer, fault: &Fault) {
+    match fault {
+        Fault::Refused(refusal) => log::info(format_args!(
+            "{name}: {}: refused with {}: {refusal}",
+            peer.name(),
+            refusal.status.as_u16(),
+        )),
+        Fault::Failed(failure) => log::lines(log::Level::Error, name, &failure.to_string()),
+        Fault::Invalid(why) => log::error(format_args!("{name}: {why}")),
+    }
+}
+
+/// A short page that tells the client no more than its status; the log has the rest.
+fn page(is_head: bool, fault: &Fault) -> (Head, Body) {
     let status = match fault {
         Fault::Refused(refusal) => refusal.status,
         Fault::Failed(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
         Fault::Failed(Failure::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
         Fault::Failed(_) | Fault::Invalid(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    match fault {
-        Fault::Refused(refusal) => log::info(format_args!(
-            "{name}: refused with {}: {}",
-            status.as_u16(),
-            refusal.why
-        )),
-        Fault::Failed(failure) => log::lines(log::Level::Error, name, &failure.to_string()),
-        Fault::Invalid(why) => log::error(format_args!("{name}: {why}")),
-    }
     let text = format!("{}\n", status.canonical_reason().unwrap_or("Error"));
     let mut headers = http::HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -189,7 +233,11 @@ fn page(method: &Method, name: &str, fault: &Fault) -> (Head, Body) {
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, RETRY_SECONDS);
     }
-    let has_body = method != Method::HEAD;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // What a tunnel would lead to has no methods here (RFC 9110, 10.2.1 and 15.5.6).
+        headers.insert(ALLOW, HeaderValue::from_static(""));
+    }
+    let has_body = !is_head;
     let mut head = Head {
         status,
         reason: hyper::ext::ReasonPhrase::from_static(b""),

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Kind, Result};
 use crate::python::{AppSpec, Build};
 use crate::sandbox::{self, GrantOptions, Grants, Limits};
 use crate::worker::Orders;
-use crate::{access_log, connection, environ, listener, log, proxy};
+use crate::{access_log, connection, listener, log, proxy, strict};
 
 /// The page that is served when no app is named, in the text format, so that the first try needs no toolchain.
 const WELCOME: Source = Source::Embedded {
@@ -35,7 +35,7 @@ pub struct Options {
     http: connection::Options,
 
     #[command(flatten)]
-    head_limits: environ::Limits,
+    requests: strict::Options,
 
     #[command(flatten)]
     proxy: proxy::Options,
@@ -91,7 +91,7 @@ pub fn run(options: Options) -> Result<()> {
         listener,
         arbiter,
         http,
-        head_limits,
+        requests,
         proxy,
         limits,
         grants,
@@ -123,7 +123,7 @@ pub fn run(options: Options) -> Result<()> {
             grants: Grants::new(&grants, &app.bundle)?,
             app,
             limits: limits.clone(),
-            head_limits: head_limits.clone(),
+            requests: requests.clone(),
             http: http.clone(),
             proxy: proxy.clone(),
             log: log.clone(),

@@ -22,7 +22,7 @@ use crate::fault::Kind;
 use crate::listener::{Accept, Accepted, Endpoint, Handover};
 use crate::request::Host;
 use crate::sandbox::{App, Grants, Limits};
-use crate::{connection, environ, log, proxy};
+use crate::{connection, log, proxy, strict};
 
 /// How long the queue of a socket that takes no newcomers has to be empty before it is closed.
 const QUEUE_EMPTY: Duration = Duration::from_millis(100);
@@ -38,7 +38,7 @@ pub struct Orders {
     pub app: Prepared,
     pub limits: Limits,
     pub grants: Grants,
-    pub head_limits: environ::Limits,
+    pub requests: strict::Options,
     pub http: connection::Options,
     pub proxy: proxy::Options,
     pub log: log::Options,
@@ -87,7 +87,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         .map_err(|error| anyhow::anyhow!("{}: {error:#}", orders.app.name))?;
     let host = Rc::new(Host {
         app: app.clone(),
-        head_limits: orders.head_limits,
+        requests: orders.requests,
         access_log: access_log.clone(),
         multiprocess: orders.multiprocess,
         body_timeout: orders.http.body_timeout,

@@ -119,12 +119,11 @@ fn the_path_is_decoded_and_nothing_else_is_done_to_it() {
         ("/%2e%2E/x", "/../x", ""),
         // One character for each byte.
         ("/caf%C3%A9/%FF", "/caf\u{c3}\u{a9}/\u{ff}", ""),
-        ("/a%", "/a%", ""),
-        ("/a%4", "/a%4", ""),
-        ("/a%zz", "/a%zz", ""),
         ("/a+b%2Bc;d=e", "/a+b+c;d=e", ""),
         ("/a%3Fb?c?d%3F", "/a?b", "c?d%3F"),
         ("/?", "/", ""),
+        // Browsers encode less in a query, and nobody decodes it here.
+        ("/?a[]={b}|c%&d=%zz", "/", "a[]={b}|c%&d=%zz"),
         ("/a%00b%0D", "/a\0b\r", ""),
     ] {
         let vars = of(&server, format!("GET {target} HTTP/1.1\r\nHost: a"));
@@ -142,18 +141,12 @@ fn the_path_is_decoded_and_nothing_else_is_done_to_it() {
 }
 
 #[test]
-fn what_a_client_did_not_encode_is_a_character_a_byte_too() {
-    let server = Server::start(&[&show()]);
-    let vars = of(&server, "GET /€?é HTTP/1.1\r\nHost: a");
-    assert_eq!(vars["PATH_INFO"], "/\u{e2}\u{82}\u{ac}");
-    assert_eq!(vars["QUERY_STRING"], "\u{c3}\u{a9}");
-    assert_eq!(vars["REQUEST_URI"], "/\u{e2}\u{82}\u{ac}?\u{c3}\u{a9}");
-}
-
-#[test]
 fn the_other_forms_of_a_target() {
     let server = Server::start(&[&show()]);
-    let absolute = of(&server, "GET http://example.org:81/a/b?c HTTP/1.1\r\nHost: other");
+    let absolute = of(
+        &server,
+        "GET http://example.org:81/a/b?c HTTP/1.1\r\nHost: EXAMPLE.org:81",
+    );
     assert_eq!(absolute["PATH_INFO"], "/a/b");
     assert_eq!(absolute["QUERY_STRING"], "c");
     assert_eq!(absolute["HTTP_HOST"], "example.org:81");
@@ -180,7 +173,8 @@ fn a_target_of_no_known_form_is_refused() {
             String::from_utf8_lossy(&answer)
         );
     }
-    server.wait_for_log_times("the target is neither a path nor a whole URL", 2);
+    server.wait_for_log("the target is neither a path nor an http URL");
+    server.wait_for_log("only OPTIONS is about *");
 }
 
 #[test]
@@ -188,11 +182,11 @@ fn connect_is_refused() {
     let server = Server::start(&[&show()]);
     let answer = server.raw(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n");
     assert!(
-        answer.starts_with(b"HTTP/1.1 501 "),
+        answer.starts_with(b"HTTP/1.1 405 "),
         "{}",
         String::from_utf8_lossy(&answer)
     );
-    server.wait_for_log("refused with 501");
+    server.wait_for_log("refused with 405");
 }
 
 #[test]
@@ -412,46 +406,4 @@ fn who_else_runs_and_for_how_long() {
         assert_eq!(vars["wsgi.multiprocess"], multiprocess, "{arguments:?}");
         assert_eq!(vars["wsgi.run_once"], run_once, "{arguments:?}");
     }
-}
-
-#[test]
-fn what_is_no_request_is_refused_and_logged() {
-    let server = Server::start(&[&show(), "-w", "1"]);
-    let cases: [&[u8]; 12] = [
-        b"hello\r\n\r\n",
-        b"GET /\r\n\r\n",
-        b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
-        b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nNo colon\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n folded\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: b\0c\r\n\r\n",
-        // A proxy in front may understand these otherwise than the server does: that is how requests are smuggled.
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\na",
-        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
-    ];
-    for (index, case) in cases.iter().enumerate() {
-        let answer = server.raw(case);
-        let shown = (String::from_utf8_lossy(case), String::from_utf8_lossy(&answer));
-        assert!(answer.starts_with(b"HTTP/1.1 400 "), "{shown:?}");
-        server.wait_for_log_times("no valid request", index + 1);
-    }
-    assert_eq!(server.get("/").status(), 200);
-}
-
-#[test]
-fn a_request_has_one_length() {
-    let server = Server::start(&[&show()]);
-    let both = server.raw(
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n",
-    );
-    let both = String::from_utf8_lossy(&both);
-    // Refused, or understood as chunked and the connection closed (RFC 9112, 6.1).
-    assert!(
-        both.starts_with("HTTP/1.1 400 ") || both.matches("HTTP/1.1 ").count() == 1,
-        "{both}"
-    );
-    assert!(!both.contains("CONTENT_LENGTH: 3"), "{both}");
 }

@@ -112,9 +112,16 @@ fn a_broken_chunk_is_an_error_in_the_apps_read() {
         "-3\r\nabc\r\n0\r\n\r\n",
     ];
     for (index, body) in cases.iter().enumerate() {
-        let response = post(&server, "Transfer-Encoding: chunked\r\n", body.as_bytes());
-        assert_eq!(response.status(), 500, "{body:?}");
-        server.wait_for_log_times("reader: POST /: the request body", index + 1);
+        let mut client = server.client();
+        client.send(&head("/", "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"));
+        // The app reads.
+        assert_eq!(client.response("POST").status(), 100);
+        client.send(body.as_bytes());
+        let response = client.response("POST");
+        assert_eq!(response.status(), 400, "{body:?}");
+        assert_eq!(client.read_to_end(), b"");
+        server.wait_for_log_times("reader: POST /: the request body is malformed", index + 1);
+        server.wait_for_log_times("a broken request body: ", index + 1);
     }
 }
 

@@ -15,3 +15,4 @@ mod nginx;
 mod processes;
 mod python;
 mod responses;
+mod strict;

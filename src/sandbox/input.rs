@@ -1,8 +1,8 @@
 //! The request body, as a guest reads it: `wsgi.input`.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -12,6 +12,8 @@ use wasmtime::component::Resource;
 
 use super::contract::wsgi::gateway::io;
 use super::state::State;
+use crate::log;
+use crate::strict::{self, Refusal};
 
 /// A read hands over at most this many bytes, however many the guest asks for: what one read can make the
 /// host allocate.
@@ -22,10 +24,45 @@ pub struct Input {
     state: Progress,
     /// What has arrived and was not asked for yet.
     rest: Bytes,
+    terms: Terms,
+    /// How much has been read.
+    length: u64,
+    upload: Arc<Upload>,
+}
+
+/// What a client's body is held to.
+pub struct Terms {
+    /// `app: GET /path`, for the log.
+    pub name: Arc<str>,
     /// How long to wait for the client's next bytes; zero: without end.
-    patience: Duration,
+    pub patience: Duration,
+    pub requests: strict::Options,
+}
+
+/// What has become of a request body, for those who answer the request.
+pub struct Upload {
+    unread: AtomicBool,
+    refusal: OnceLock<Refusal>,
+}
+
+impl Upload {
+    /// `unread`: whether it matters that the body is read to its end.
+    pub fn new(unread: bool) -> Arc<Self> {
+        Arc::new(Self {
+            unread: AtomicBool::new(unread),
+            refusal: OnceLock::new(),
+        })
+    }
+
     /// Becomes false when the body has been read to its end.
-    unread: Arc<AtomicBool>,
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Why the client gets an error page, whatever the app says: its body breaks the rules, as far as it was read.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.get().copied()
+    }
 }
 
 enum Progress {
@@ -36,13 +73,14 @@ enum Progress {
 }
 
 impl Input {
-    /// None for a request without a body. `unread` becomes false when the body has been read to its end.
-    pub fn of(body: Incoming, patience: Duration, unread: Arc<AtomicBool>) -> Option<Self> {
+    /// None for a request without a body.
+    pub fn of(body: Incoming, terms: Terms, upload: Arc<Upload>) -> Option<Self> {
         (!body.is_end_stream()).then(|| Self {
             state: Progress::Open(Box::new(body)),
             rest: Bytes::new(),
-            patience,
-            unread,
+            terms,
+            length: 0,
+            upload,
         })
     }
 
@@ -72,15 +110,18 @@ impl Input {
                 Progress::Ended => return Ok(Vec::new()),
                 Progress::Broken(why) => return Err(why.clone()),
             };
-            match frame(body, self.patience).await {
-                Ok(Some(data)) => self.rest = data,
+            match frame(body, self.terms.patience).await {
+                Ok(Some(data)) => self.take(data)?,
                 Ok(None) => {
                     self.state = Progress::Ended;
-                    self.unread.store(false, Ordering::Relaxed);
+                    self.end();
                 }
-                Err(why) => {
-                    self.state = Progress::Broken(why.clone());
-                    return Err(why);
+                Err(error) => {
+                    if let Some(refusal) = error.refusal {
+                        let _ = self.upload.refusal.set(refusal);
+                    }
+                    self.state = Progress::Broken(error.why.clone());
+                    return Err(error.why);
                 }
             }
         }
@@ -88,37 +129,73 @@ impl Input {
         let block = self.rest[..length].to_vec();
         self.rest.advance(length);
         if self.is_at_end() {
-            self.unread.store(false, Ordering::Relaxed);
+            self.end();
         }
         Ok(block)
     }
+
+    /// What has arrived, unless it is more than a body may have: only here is that known of one without a length.
+    fn take(&mut self, data: Bytes) -> Result<(), String> {
+        self.length += data.len() as u64;
+        if !strict::is_beyond(self.length, &self.terms.requests) {
+            self.rest = data;
+            return Ok(());
+        }
+        log::info(format_args!("{}: {}", self.terms.name, strict::TOO_LARGE));
+        let _ = self.upload.refusal.set(strict::TOO_LARGE);
+        let why = strict::TOO_LARGE.to_string();
+        self.state = Progress::Broken(why.clone());
+        Err(why)
+    }
+
+    fn end(&self) {
+        self.upload.unread.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Why a body cannot be read on.
+struct Unreadable {
+    why: String,
+    /// Where the client is to blame, and may still be told.
+    refusal: Option<Refusal>,
 }
 
 /// The next data of a body; trailers end it and go nowhere (RFC 9110, 6.5.1: they never merge into the fields).
-async fn frame(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, String> {
+async fn frame(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, Unreadable> {
     let next = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context));
     let frame = if patience.is_zero() {
         next.await
     } else {
-        tokio::time::timeout(patience, next).await.map_err(|_| {
-            format!(
+        tokio::time::timeout(patience, next).await.map_err(|_| Unreadable {
+            why: format!(
                 "the client sent nothing of its request body for {} s",
                 patience.as_secs_f64()
-            )
+            ),
+            refusal: None,
         })?
     };
     match frame {
         None => Ok(None),
         Some(Ok(frame)) => Ok(frame.into_data().ok()),
-        Some(Err(error)) => Err(describe(&error)),
+        Some(Err(error)) => Err(Unreadable {
+            why: describe(&error),
+            refusal: refusal(&error),
+        }),
     }
+}
+
+fn io_error(error: &hyper::Error) -> Option<&std::io::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// What the guard said of the bytes, if it was the guard.
+fn refusal(error: &hyper::Error) -> Option<Refusal> {
+    io_error(error)?.get_ref()?.downcast_ref().copied()
 }
 
 fn describe(error: &hyper::Error) -> String {
     let cause = std::error::Error::source(error);
-    let kind = cause
-        .and_then(|cause| cause.downcast_ref::<std::io::Error>())
-        .map(std::io::Error::kind);
+    let kind = io_error(error).map(std::io::Error::kind);
     let gone = matches!(
         kind,
         Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)

@@ -21,7 +21,7 @@ use wasmtime::component::{Component, ResourceAny};
 use self::contract::{AppPre, ResponseBody};
 pub use self::failure::Failure;
 pub use self::grants::{Grants, Options as GrantOptions, variable};
-pub use self::input::Input;
+pub use self::input::{Input, Terms, Upload};
 use self::instance::Instance;
 pub use self::limits::Limits;
 use self::limits::{Memory, Watch};
