@@ -11,17 +11,14 @@ use super::request_line::RequestLine;
 /// The longest name that the parser behind can hold.
 const NAME_BYTES: usize = 65_000;
 
-/// Fields that mean something only in a header section: they frame or route the message, say who asks, change what is
-/// asked for, or describe the content before it comes (RFC 9110, 6.5.1).
-const NO_TRAILERS: [&str; 32] = [
+/// Fields that may not be in a trailer section: they frame or route the message, are about the connection, say who asks,
+/// or change what is asked for (RFC 9110, 6.5.1). What describes the content comes too late to be of use, and is only
+/// dropped: clients are known to send it there.
+const NO_TRAILERS: [&str; 26] = [
     "authorization",
     "cache-control",
     "connection",
-    "content-encoding",
     "content-length",
-    "content-location",
-    "content-range",
-    "content-type",
     "cookie",
     "expect",
     "forwarded",
@@ -40,10 +37,8 @@ const NO_TRAILERS: [&str; 32] = [
     "range",
     "set-cookie",
     "te",
-    "trailer",
     "transfer-encoding",
     "upgrade",
-    "via",
     "x-forwarded-for",
     "x-forwarded-proto",
 ];

@@ -49,13 +49,13 @@ fn a_body_that_breaks_after_the_answer_began_cuts_the_answer() {
     assert_eq!(client.response("POST").status(), 100);
     client.send(b"3\r\nabc\r\n");
     client.fill_until(b"abc\r\n");
-    client.send(b"3\r\nabcd");
+    client.send(b"zz\r\n");
     let response = client.response("POST");
     assert_eq!(
         (response.status(), response.text().as_str(), response.complete),
         (200, "abc", false)
     );
-    server.wait_for_log("a broken request body: no CR LF at the end of a chunk (RFC 9112, 7.1)");
+    server.wait_for_log("a broken request body: a chunk without a size (RFC 9112, 7.1)");
 }
 
 #[test]

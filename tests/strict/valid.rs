@@ -236,5 +236,10 @@ pub const VALID: &[Valid] = &[
         0,
         chunked!("0\r\nX: \t\r\nX: \"y\"\r\nGrpc-Status: 0\r\n\r\n"),
     ),
+    case(
+        "RFC 9112, 7.1.2",
+        0,
+        chunked!("0\r\nVary: *\r\nContent-Type: text/plain\r\n\r\n"),
+    ),
     case("RFC 9110, 6.5.1", 0, chunked!("0\r\nX_y: z\r\nETag: \"a\"\r\n\r\n")),
 ];
