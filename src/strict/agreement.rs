@@ -66,6 +66,10 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Run {
         held.drain(..scanned.rest);
     }
     all.end = all.end.or_else(|| scanner.finish(&held));
+    if let Some(End::Refused(refused)) = &mut all.end {
+        // How much of it has arrived by then is up to the client.
+        refused.line.clear();
+    }
     all
 }
 

@@ -1,5 +1,5 @@
-//! The chunked coding (RFC 9112, 7.1), as its bytes arrive. Sizes, data and terminators pass; extensions and trailers are
-//! checked and left out, so that whoever reads on has neither to understand nor to limit them.
+//! The chunked coding (RFC 9112, 7.1), as its bytes arrive. Sizes, data and terminators pass; extensions, trailers and
+//! zeros before a size are checked and left out, so that whoever reads on has neither to understand nor to limit them.
 
 use http::StatusCode;
 
@@ -11,7 +11,7 @@ use super::options::Options;
 use super::refusal::Refusal;
 use super::window::Window;
 
-/// How many bytes of chunk extensions a body may have more than it has data: each costs as much as data to receive, and
+/// How many bytes of chunk extensions, and zeros before sizes, a body may have more than it has data: each costs as much as data to receive, and
 /// brings nothing (RFC 9112, 7.1.1).
 const EXTENSION_BYTES: u64 = 16 << 10;
 
@@ -45,12 +45,17 @@ impl Chunked {
                         return Ok(false);
                     };
                     let (digits, size) = chunk_size(&window.rest()[..length])?;
-                    self.extensions += (length - digits) as u64;
+                    let zeros = window.rest()[..digits - 1]
+                        .iter()
+                        .take_while(|digit| **digit == b'0')
+                        .count();
+                    self.extensions += (zeros + length - digits) as u64;
                     self.data = self.data.saturating_add(size);
                     if self.extensions > self.data.saturating_add(EXTENSION_BYTES) {
                         return Err(LONG_EXTENSION);
                     }
-                    window.pass(digits);
+                    window.leave_out(zeros);
+                    window.pass(digits - zeros);
                     window.leave_out(length - digits);
                     window.pass("\r\n".len());
                     self.part = if size > 0 { Part::Data(size) } else { Part::Trailers };

@@ -45,7 +45,7 @@ fn a_refusal_fits_the_request() {
 
 #[test]
 fn what_is_too_long_is_refused_before_it_ends() {
-    let server = Server::start(&[&app("too-long")]);
+    let server = Server::start(&[&app("too-long"), "-w", "1"]);
     let long = "x".repeat(9_000);
     for (start, status) in [
         (format!("GET /{long}"), 414),
@@ -145,7 +145,7 @@ fn a_large_head_passes_in_pieces() {
 
 #[test]
 fn a_head_that_does_not_end_is_answered_at_the_end_of_the_connection() {
-    let server = Server::start(&[&app("no-end")]);
+    let server = Server::start(&[&app("no-end"), "-w", "1"]);
     for start in ["G", "GET / HTTP/1.1\r\nHost: a\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r"] {
         let mut client = server.client();
         client.send(start.as_bytes());

@@ -1,23 +1,22 @@
 //! The strict layer: raw bytes in, exact statuses out; what is no valid request never reaches the app.
 
+/// A chunked request, from its body on.
+macro_rules! chunked {
+    ($rest:literal) => {
+        concat!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            $rest
+        )
+        .as_bytes()
+    };
+}
+
 mod bodies;
 mod heads;
 mod malformed;
 mod valid;
 
 use crate::harness::{Server, wat};
-
-struct Malformed {
-    section: &'static str,
-    status: u16,
-    bytes: &'static [u8],
-}
-
-struct Valid {
-    section: &'static str,
-    body: usize,
-    bytes: &'static [u8],
-}
 
 /// Says in the log that it was called, reads its body, and says how long that was; `/none` does not read.
 fn app(name: &str) -> String {
@@ -42,10 +41,12 @@ fn app(name: &str) -> String {
     )
 }
 
-/// How often the app was called.
+/// How often the app of a server with one worker was called. One more call marks the place in the log.
 fn calls(server: &Server) -> usize {
-    let log = server.log();
-    log.iter().filter(|line| line.contains("wsgi.errors: called")).count()
+    server.get("/last");
+    server.wait_for_log("GET /last: wsgi.errors: called");
+    let called = |line: &&String| line.contains("wsgi.errors: called") && !line.contains("GET /last");
+    server.log().iter().filter(called).count()
 }
 
 /// An error page that ends its connection, and nothing after it.
@@ -67,62 +68,37 @@ fn version(bytes: &[u8]) -> &'static str {
 const SMUGGLED: &[u8] = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 const GOOD: &[u8] = b"GET /good HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn check_malformed(name: &str, cases: &[Malformed]) {
+fn check_malformed(name: &str, cases: &[(&str, u16, &[u8])]) {
     let server = Server::start(&[&app(name), "-w", "1"]);
     let mut refused = 0;
-    let mut one_line = |case: &Malformed| {
+    let mut check = |answer: &[u8], bytes: &[u8], status: u16, section: &str| {
+        let shown = format!("{} {}", bytes.escape_ascii(), answer.escape_ascii());
+        assert!(is_refusal(answer, status, version(bytes)), "{shown}");
         refused += 1;
         let line = server.wait_for_log_times("refused with", refused);
-        assert!(line.contains(": 127.0.0.1:"), "{line}");
-        let expected = format!(" refused with {}: ", case.status);
-        assert!(
-            line.contains(&expected) && line.contains(case.section),
-            "{line}: {}",
-            case.shown()
-        );
+        let told = line.contains(&format!(" refused with {status}: ")) && line.contains(section);
+        assert!(told && line.contains(": 127.0.0.1:"), "{line} {shown}");
     };
-    for case in cases {
-        let version = version(case.bytes);
-        let answer = server.raw(case.bytes);
-        assert!(
-            is_refusal(&answer, case.status, version),
-            "{}: {}",
-            case.shown(),
-            String::from_utf8_lossy(&answer)
-        );
-        one_line(case);
-
+    for (section, status, bytes) in cases {
+        check(&server.raw(bytes), bytes, *status, section);
         // Earlier requests of the connection are answered, later ones are not there.
         let mut client = server.client();
-        client.send(&[GOOD, case.bytes, SMUGGLED].concat());
+        client.send(&[GOOD, bytes, SMUGGLED].concat());
         let good = client.response("GET");
         assert_eq!(
             (good.status(), good.text().as_str()),
             (200, "0"),
             "before {}",
-            case.shown()
+            bytes.escape_ascii()
         );
-        let answer = client.read_to_end();
-        assert!(
-            is_refusal(&answer, case.status, version),
-            "{}: {}",
-            case.shown(),
-            String::from_utf8_lossy(&answer)
-        );
-        one_line(case);
+        check(&client.read_to_end(), bytes, *status, section);
     }
     // Once for each good request, and never for the others.
+    assert_eq!(calls(&server), cases.len());
     let log = server.log();
     assert!(!log.iter().any(|line| line.contains("smuggled")));
-    assert_eq!(calls(&server), cases.len());
     let lines = log.iter().filter(|line| line.contains("refused with")).count();
     assert_eq!(lines, 2 * cases.len());
-}
-
-impl Malformed {
-    fn shown(&self) -> String {
-        self.bytes.escape_ascii().to_string()
-    }
 }
 
 #[test]
@@ -159,16 +135,16 @@ fn malformed_chunks_are_refused() {
 fn valid_requests_are_answered() {
     let server = Server::start(&[&app("valid"), "-w", "1"]);
     let mut called = 0;
-    for case in valid::VALID {
-        let shown = format!("{}: {}", case.section, case.bytes.escape_ascii());
-        let old = version(case.bytes) == "1.0";
+    for (section, body, bytes) in valid::VALID {
+        let shown = format!("{section}: {}", bytes.escape_ascii());
+        let old = version(bytes) == "1.0";
         let mut client = server.client();
-        client.send(case.bytes);
+        client.send(bytes);
         let mut response = client.response("GET");
         if response.status() == 100 {
             response = client.response("GET");
         }
-        let expected = (200, case.body.to_string());
+        let expected = (200, body.to_string());
         assert_eq!((response.status(), response.text()), expected, "{shown}");
         // The connection goes on where the request ends.
         if !old {
@@ -178,7 +154,6 @@ fn valid_requests_are_answered() {
             assert_eq!(client.read_to_end(), b"", "{shown}");
         }
         called += if old { 1 } else { 2 };
-        server.wait_for_log_times("wsgi.errors: called", called);
     }
     assert_eq!(calls(&server), called);
     assert!(!server.log().iter().any(|line| line.contains("refused")));
@@ -187,17 +162,17 @@ fn valid_requests_are_answered() {
 #[test]
 fn many_requests_in_one_segment_are_answered_in_order() {
     let server = Server::start(&[&app("pipelined"), "-w", "1"]);
-    let again = valid::VALID.iter().filter(|case| version(case.bytes) == "1.1");
+    let again = valid::VALID.iter().filter(|(_, _, bytes)| version(bytes) == "1.1");
     let mut client = server.client();
-    let bytes: Vec<u8> = again.clone().flat_map(|case| case.bytes).copied().collect();
+    let bytes: Vec<u8> = again.clone().flat_map(|(_, _, bytes)| *bytes).copied().collect();
     client.send(&bytes);
     client.half_close();
-    for case in again {
+    for (_, body, bytes) in again {
         let mut response = client.response("GET");
         if response.status() == 100 {
             response = client.response("GET");
         }
-        assert_eq!(response.text(), case.body.to_string(), "{}", case.bytes.escape_ascii());
+        assert_eq!(response.text(), body.to_string(), "{}", bytes.escape_ascii());
     }
     assert_eq!(client.read_to_end(), b"");
 }
