@@ -255,7 +255,12 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
     (vec(valid(), 1..4), vec(change, 0..4)).prop_map(|(requests, changes)| {
         let mut bytes: Vec<u8> = requests.into_iter().flat_map(|(bytes, _)| bytes).collect();
         for (at, cut, put) in changes {
-            let start = at.index(bytes.len().max(1)).min(bytes.len());
+            let mut start = at.index(bytes.len().max(1)).min(bytes.len());
+            if cut == 0 {
+                // What is only put in makes most of a difference at the start of a line.
+                let line = bytes[start..].iter().position(|byte| *byte == b'\n');
+                start += line.map_or(0, |line| line + 1);
+            }
             let end = (start + cut).min(bytes.len());
             bytes.splice(start..end, put);
         }
