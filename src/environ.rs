@@ -177,7 +177,7 @@ fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
     value
 }
 
-/// A field that is no list: equal values are one, and others have been refused by then.
+/// A field that is no list: a request with several has been refused by then.
 fn joined_once(headers: &HeaderMap, name: &HeaderName) -> String {
     headers
         .get(name)

@@ -1,7 +1,7 @@
 //! What is checked of a request that has been parsed, whatever the version of HTTP: all that there is for HTTP/2, whose
 //! framing leaves no room for ambiguity; for HTTP/1 the guard comes before.
 
-use http::header::{EXPECT, HOST};
+use http::header::{CONTENT_TYPE, EXPECT, HOST};
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
 
@@ -96,6 +96,9 @@ fn check_fields(parts: &Parts, options: &Options) -> Result<(), Refusal> {
         return Err(too_large(
             "a field longer than --limit-request-field_size (RFC 6585, 5)",
         ));
+    }
+    if parts.headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+        return Err(Refusal::bad("several Content-Type fields (RFC 9110, 5.3)"));
     }
     if options.header_map == Underscores::Refuse && parts.headers.keys().any(|name| name.as_str().contains('_')) {
         return Err(Refusal::bad(

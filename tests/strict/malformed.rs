@@ -223,6 +223,9 @@ pub const FIELDS: &[(&str, u16, &[u8])] = &[
     ("RFC 9112, 5", 400, get!("\"X\": b\r\n\r\n")),
     ("RFC 9110, 5.1", 400, b"GET / HTTP/1.1\r\nHost: a\r\nX\xe9: b\r\n\r\n"),
     ("RFC 9110, 5.1", 400, b"GET / HTTP/1.1\r\nHost: a\r\nContent-L\xc4\xb1ength: 3\r\n\r\n"),
+    // A field that is no list stands once.
+    ("RFC 9110, 5.3", 400, get!("Content-Type: a/b\r\nContent-Type: c/d\r\n\r\n")),
+    ("RFC 9110, 5.3", 400, get!("Content-Type: a/b\r\ncontent-type: a/b\r\n\r\n")),
     // Folded lines.
     ("RFC 9112, 2.2 and 5.2", 400, get!("X: b\r\n c\r\n\r\n")),
     ("RFC 9112, 2.2 and 5.2", 400, get!("X: b\r\n\tc\r\n\r\n")),
@@ -288,6 +291,9 @@ pub const FRAMING: &[(&str, u16, &[u8])] = &[
     ("RFC 9112, 6.1", 400, post!("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n")),
     ("RFC 9112, 6.1", 400, post!("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n0\r\n\r\n")),
     ("RFC 9112, 6.1", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \xa0chunked\r\n\r\n0\r\n\r\n"),
+    ("RFC 9112, 6.1", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\x85chunked\r\n\r\n0\r\n\r\n"),
+    // The sign for Kelvin becomes a k in lower case, for those who think in Unicode.
+    ("RFC 9112, 6.1", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chun\xe2\x84\xaaed\r\n\r\n0\r\n\r\n"),
     ("RFC 9110, 5.5", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
     ("RFC 9110, 5.5", 400, b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\0\r\n\r\n0\r\n\r\n"),
     ("RFC 9112, 2.2", 400, b"POST / HTTP/1.1\r\nHost: a\r\nX: y\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
