@@ -1,7 +1,8 @@
 //! Language-neutral WSGI: serves web apps that are WebAssembly components, each request in a fresh sandbox.
 //!
 //! A request walks through these rooms: [`arbiter`] (which only starts what follows), [`worker`], [`connection`],
-//! [`request`], [`environ`], [`sandbox`], [`response`], [`body`], [`access_log`]. See ARCHITECTURE.md.
+//! [`request`], [`environ`], [`sandbox`], [`response`], [`body`], [`access_log`]; what is no request is stopped by [`strict`].
+//! See ARCHITECTURE.md.
 
 #![deny(unsafe_code)]
 
