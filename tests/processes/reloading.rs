@@ -37,6 +37,7 @@ fn a_changed_app_is_served_and_the_old_workers_go() {
     wait_until_gone(&old);
     let after = server.get("/").text();
     assert_ne!(after, before);
+    server.wait_for_log_times("Booting worker with pid: ", 4);
     assert_eq!(server.workers().len(), 4);
 }
 
