@@ -322,7 +322,7 @@ impl Arbiter {
         {
             worker.tie = None;
         }
-        log::info(format_args!("Reloaded: {}", self.orders.app.name));
+        log::info(format_args!("Reloaded: {}", self.orders.names()));
         Ok(())
     }
 

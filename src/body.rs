@@ -166,13 +166,7 @@ pub struct Source {
 impl Source {
     /// The body of a head that has none: the app's iterable is closed all the same.
     pub async fn close(self) {
-        if let Err(failure) = self.chunks.close().await {
-            log::lines(
-                log::Level::Error,
-                &format!("{}: in close()", self.name),
-                &failure.to_string(),
-            );
-        }
+        self.chunks.close().await;
     }
 
     /// Waits for the first block, so that an app that fails before it is answered for with an error page.
@@ -245,10 +239,7 @@ impl Source {
                         permit.send(Err(Cut));
                     }
                 }
-                Some(Err(failure)) => {
-                    log::lines(log::Level::Error, &self.name, &failure.to_string());
-                    permit.send(Err(Cut));
-                }
+                Some(Err(_)) => permit.send(Err(Cut)),
                 None => log::info(format_args!(
                     "{}: the client has gone, and the app did not stop",
                     self.name

@@ -98,10 +98,10 @@ pub fn compiler() -> wasmtime::Result<Engine> {
     Engine::new(&config())
 }
 
-/// How many instances of a component with these needs fit the address space, at most `wanted`.
-pub fn slots(needs: &Needs, wanted: u32) -> u32 {
+/// How many instances of a component with these needs fit its share of the address space, at most `wanted`.
+pub fn slots(needs: &Needs, wanted: u32, shares: u32) -> u32 {
     let each = u64::from(needs.memories.max(1)) * ADDRESS_SPACE_PER_MEMORY_BYTES;
-    let fit = u32::try_from(ADDRESS_SPACE_BYTES / each).unwrap_or(u32::MAX);
+    let fit = u32::try_from(ADDRESS_SPACE_BYTES / u64::from(shares.max(1)) / each).unwrap_or(u32::MAX);
     wanted.min(fit).max(1)
 }
 

@@ -33,6 +33,8 @@ pub enum Kind {
     UnknownImport = 16,
     /// A component that asks for more than the limits allow.
     TooLarge = 17,
+    /// A middleware where an app belongs, or an app where a middleware belongs.
+    OtherRole = 18,
     /// `module:attribute` names no module or no attribute, or what it names is not callable.
     PythonNotFound = 20,
     /// The Python app raised while it was imported.

@@ -16,6 +16,7 @@ mod engine;
 mod environ;
 mod fault;
 mod flow;
+mod links;
 mod listener;
 mod log;
 mod progress;

@@ -18,7 +18,7 @@ use crate::flow::Flow;
 use crate::listener::Endpoint;
 use crate::log;
 use crate::response::{self, Head};
-use crate::sandbox::{App, Failure, Input, Reply, ReplyBody, Terms, Upload};
+use crate::sandbox::{Chain, Failure, Input, Reply, ReplyBody, Terms, Upload};
 use crate::strict::{self, Refusal, Refused};
 
 /// How much of a path names a request in the log.
@@ -30,7 +30,7 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// What all requests of a worker share.
 pub struct Host {
-    pub app: Rc<App>,
+    pub chain: Arc<Chain>,
     pub requests: strict::Options,
     pub access_log: Rc<AccessLog>,
     /// Whether other instances of the app may run at the same time.
@@ -70,7 +70,8 @@ enum Fault {
 pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let record = host.access_log.begin(&parts, &peer.remote);
-    let name = name(&host.app, &parts);
+    let target = target(&parts);
+    let name: Arc<str> = format!("{}: {target}", host.chain.name()).into();
     let length = body.size_hint().exact();
     let upload = Upload::new(is_large(&parts, length));
     let terms = Terms {
@@ -81,7 +82,7 @@ pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Res
     let response = match strict::check(&parts, length, &host.requests) {
         Ok(()) => {
             let input = Input::of(body, terms, upload.clone());
-            respond(host, peer, &parts, input, &name).await
+            respond(host, peer, &parts, input, &name, target).await
         }
         Err(refusal) => Err(Fault::Refused(refusal)),
     };
@@ -125,17 +126,18 @@ async fn respond(
     parts: &Parts,
     input: Option<Input>,
     name: &Arc<str>,
+    target: String,
 ) -> Result<(Head, Body), Fault> {
     let setting = environ::Setting {
         local: &peer.local,
         peer: &peer.remote,
         trusted: peer.trusted,
         multiprocess: host.multiprocess,
-        run_once: host.app.run_once(),
+        run_once: host.chain.run_once(),
         header_map: host.requests.header_map,
     };
     let vars = environ::variables(parts, &setting);
-    let reply = host.app.call(name.clone(), vars, input).await.map_err(Fault::Failed)?;
+    let reply = host.chain.call(target, vars, input).await.map_err(Fault::Failed)?;
     let Reply {
         status,
         reason,
@@ -213,7 +215,8 @@ fn report(name: &str, peer: &Peer, fault: &Fault) {
             peer.name(),
             refusal.status.as_u16(),
         )),
-        Fault::Failed(failure) => log::lines(log::Level::Error, name, &failure.to_string()),
+        // The log has it already, with the name of the link that failed.
+        Fault::Failed(_) => {}
         Fault::Invalid(why) => log::error(format_args!("{name}: {why}")),
     }
 }
@@ -269,9 +272,9 @@ fn assemble(head: Head, body: Body) -> Response<Body> {
     response
 }
 
-/// `app: GET /path`, as the log names a request.
-fn name(app: &App, parts: &Parts) -> Arc<str> {
+/// `GET /path`, as the log names a request.
+fn target(parts: &Parts) -> String {
     let path = parts.uri.path();
     let path = &path[..path.floor_char_boundary(NAME_BYTES)];
-    format!("{}: {} {path}", app.name, parts.method).into()
+    format!("{} {path}", parts.method)
 }

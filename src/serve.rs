@@ -6,10 +6,11 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::arbiter::{self, Prepare};
-use crate::component::{self, Cache, Prepared, Source};
+use crate::component::{Cache, Source};
 use crate::fault::{Fault, Kind, Result};
+use crate::links::{self, App, Middleware};
 use crate::python::{AppSpec, Build};
-use crate::sandbox::{self, GrantOptions, Grants, Limits};
+use crate::sandbox::{ChainOptions, GrantOptions, Limits};
 use crate::worker::Orders;
 use crate::{access_log, connection, listener, log, proxy, strict};
 
@@ -45,6 +46,9 @@ pub struct Options {
 
     #[command(flatten)]
     grants: GrantOptions,
+
+    #[command(flatten)]
+    chain: ChainOptions,
 
     #[command(flatten)]
     python: PythonOptions,
@@ -95,6 +99,7 @@ pub fn run(options: Options) -> Result<()> {
         proxy,
         limits,
         grants,
+        chain,
         python,
         access_log,
         log,
@@ -111,18 +116,31 @@ pub fn run(options: Options) -> Result<()> {
         )
     })?;
     let listeners = listener::bind_all(&listener)?;
+    let instances = match limits.max_requests {
+        0 => "instances are kept".to_owned(),
+        1 => "a fresh instance for every request".to_owned(),
+        requests => format!("instances serve {requests} requests each"),
+    };
     let graceful_timeout = arbiter.graceful_timeout;
     let cache = cache.open()?;
     let prepare: Prepare = Arc::new(move || {
         let source = source(app.as_deref(), &python, &grants, &cache)?;
-        let app = component::prepare(&source, &cache, &sandbox::fits)?;
-        check_memory(&app, &limits)?;
+        let middleware: Vec<_> = chain
+            .middleware
+            .iter()
+            .map(|file| Middleware::new(file.clone(), &limits))
+            .collect();
+        let app = App {
+            source,
+            limits: &limits,
+            grants: &grants,
+        };
+        let links = links::prepare(&middleware, &app, &chain, &cache)?;
         let multiprocess = workers > 1 || limits.max_instances > 1;
         Ok(Orders {
             listeners: Vec::new(),
-            grants: Grants::new(&grants, &app.bundle)?,
-            app,
-            limits: limits.clone(),
+            links,
+            chain: chain.clone(),
             requests: requests.clone(),
             http: http.clone(),
             proxy: proxy.clone(),
@@ -149,14 +167,9 @@ pub fn run(options: Options) -> Result<()> {
             std::process::id()
         ));
     }
-    let instances = match orders.limits.max_requests {
-        0 => "instances are kept".to_owned(),
-        1 => "a fresh instance for every request".to_owned(),
-        requests => format!("instances serve {requests} requests each"),
-    };
     log::info(format_args!(
         "Serving: {} in {workers} workers, {instances}",
-        orders.app.name
+        orders.names()
     ));
     arbiter::run(&arbiter, listeners, orders, prepare)
 }
@@ -179,21 +192,6 @@ fn source(app: Option<&str>, python: &PythonOptions, grants: &GrantOptions, cach
             })
         }
     }
-}
-
-/// An app that asks for too much from the start is refused here, before every worker fails at it.
-fn check_memory(app: &Prepared, limits: &Limits) -> Result<()> {
-    let asked = app.needs.largest_initial_memory_bytes;
-    if asked <= limits.max_memory {
-        return Ok(());
-    }
-    Err(Fault::new(
-        Kind::TooLarge,
-        format!(
-            "{} starts with {asked} bytes of memory, and --max-memory allows {}; raise it",
-            app.name, limits.max_memory
-        ),
-    ))
 }
 
 /// Tries a log file here, where the operator sees the error, before every worker fails at it.

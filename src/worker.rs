@@ -17,11 +17,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::LocalSet;
 
 use crate::access_log::{self, AccessLog};
-use crate::component::Prepared;
 use crate::fault::Kind;
 use crate::listener::{Accept, Accepted, Endpoint, Handover};
 use crate::request::Host;
-use crate::sandbox::{App, Grants, Limits};
+use crate::sandbox::{Chain, ChainOptions, LinkOrders};
 use crate::{connection, log, proxy, strict};
 
 /// How long the queue of a socket that takes no newcomers has to be empty before it is closed.
@@ -35,9 +34,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
     pub listeners: Vec<Handover>,
-    pub app: Prepared,
-    pub limits: Limits,
-    pub grants: Grants,
+    /// The outermost middleware first, the app last.
+    pub links: Vec<LinkOrders>,
+    pub chain: ChainOptions,
     pub requests: strict::Options,
     pub http: connection::Options,
     pub proxy: proxy::Options,
@@ -45,6 +44,14 @@ pub struct Orders {
     pub access_log: access_log::Options,
     pub multiprocess: bool,
     pub graceful_timeout: Duration,
+}
+
+impl Orders {
+    /// What is served: the names of the links, the outermost first.
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.links.iter().map(|link| link.component.name.as_str()).collect();
+        names.join(" > ")
+    }
 }
 
 /// The whole life of a worker.
@@ -83,10 +90,9 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         .map(Handover::open)
         .collect::<Result<Vec<_>, _>>()?;
     let access_log = Rc::new(AccessLog::open(&orders.access_log, orders.log.log_queue)?);
-    let app = App::load(&orders.app, orders.limits, orders.grants)
-        .map_err(|error| anyhow::anyhow!("{}: {error:#}", orders.app.name))?;
+    let chain = Chain::load(orders.links, &orders.chain)?;
     let host = Rc::new(Host {
-        app: app.clone(),
+        chain: chain.clone(),
         requests: orders.requests,
         access_log: access_log.clone(),
         multiprocess: orders.multiprocess,
@@ -107,7 +113,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         .into_iter()
         .map(|listener| tokio::task::spawn_local(gate.clone().accept(listener, drained.clone())))
         .collect();
-    let tidying = app.clone();
+    let tidying = chain.clone();
     tokio::task::spawn_local(async move { tidying.tidy().await });
     told_to_stop(&access_log).await?;
 
@@ -119,7 +125,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         }
         let all = u32::try_from(orders.http.worker_connections).unwrap_or(u32::MAX);
         let _ = connections.acquire_many(all).await;
-        app.quiet().await;
+        chain.quiet().await;
     };
     if tokio::time::timeout(orders.graceful_timeout, finished).await.is_err() {
         log::warning(format_args!(

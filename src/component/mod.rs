@@ -20,7 +20,7 @@ use crate::progress::Progress;
 pub use bundle::Bundle;
 pub use cache::{Cache, map};
 pub use report::{check, compile, inspect};
-pub use world::Misfit;
+pub use world::{Misfit, Role};
 
 /// Where an app comes from.
 pub enum Source {
@@ -88,17 +88,10 @@ struct Examined {
 
 /// Makes a component ready: reads it, checks that it can be served, compiles it unless that has been done, and unpacks
 /// what it brought along.
-pub fn prepare(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Prepared> {
+pub fn prepare(source: &Source, role: Role, cache: &Cache, fits: Fits<'_>) -> Result<Prepared> {
     let examined = examine(source, cache, fits)?;
-    if examined.contract.role == world::Role::Middleware {
-        return Err(Fault::new(
-            Kind::OtherWorld,
-            format!(
-                "{} is a middleware: it imports {}, so it needs an app to be around; serve takes an app",
-                source.name(),
-                world::APPLICATION
-            ),
-        ));
+    if examined.contract.role != role {
+        return Err(other_role(&source.name(), role));
     }
     Ok(Prepared {
         name: source.short_name(),
@@ -107,6 +100,19 @@ pub fn prepare(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Prepare
         needs: examined.needs,
         wasi: examined.contract.imports_wasi(),
     })
+}
+
+fn other_role(name: &str, expected: Role) -> Fault {
+    let application = world::APPLICATION;
+    let message = match expected {
+        Role::App => format!(
+            "{name} is a middleware: it imports {application}, so it needs an app to be around; serve it with --middleware {name}, and name the app it is for"
+        ),
+        Role::Middleware => format!(
+            "{name} is an app, not a middleware: it does not import {application}, so it cannot be around another one; serve it as the app, without --middleware"
+        ),
+    };
+    Fault::new(Kind::OtherRole, message)
 }
 
 fn examine(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Examined> {
@@ -134,9 +140,7 @@ fn examine(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Examined> {
     };
     let needs = Needs::of(&component).ok_or_else(|| binary::imports_modules(&name))?;
     binary::check_needs(&name, &needs)?;
-    if contract.role == world::Role::App {
-        fits(&component, contract.imports_wasi()).map_err(|misfit| misfit.explain(&name))?;
-    }
+    fits(&component, contract.imports_wasi()).map_err(|misfit| misfit.explain(&name))?;
     signature::check(&component, &contract.application, &name)?;
     let code_bytes = std::fs::metadata(&code).map_or(0, |metadata| metadata.len());
     Ok(Examined {

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::world::{APPLICATION, Role};
-use super::{Bundle, Cache, Examined, Fits, Source, binary, examine, prepare, world};
+use super::{Bundle, Cache, Examined, Fits, Source, binary, examine, world};
 use crate::fault::{Fault, Kind, Result};
 
 /// What a component that imports an interface could ask for, by the start of the interface's name.
@@ -60,8 +60,10 @@ const RIGHTS: [Right; 8] = [
 
 /// Says whether a component would be served; if not, the error says why.
 pub fn check(source: &Source, cache: &Cache, fits: Fits<'_>, out: &mut dyn Write) -> Result<()> {
-    prepare(source, cache, fits)?;
-    print(out, &format!("{}: ok (app, {APPLICATION})\n", source.name()))
+    let examined = examine(source, cache, fits)?;
+    Bundle::unpack(&examined.bytes, cache.directory())?;
+    let role = examined.contract.role.name();
+    print(out, &format!("{}: ok ({role}, {APPLICATION})\n", source.name()))
 }
 
 /// Compiles a component into the cache.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::contract;
+use super::contract::{Failure as Told, inner};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -18,13 +18,42 @@ pub enum Failure {
     Unavailable(String),
 }
 
-impl From<contract::Failure> for Failure {
-    fn from(failure: contract::Failure) -> Self {
+impl Failure {
+    /// As the link around the failed one is told of it: a trap is an exception to it.
+    pub fn told(self) -> Self {
+        match self {
+            Self::Trap(_) => Self::Exception(self.to_string()),
+            other => other,
+        }
+    }
+
+    /// The same in words, for one that asked for a block.
+    pub fn words(self) -> String {
+        match self {
+            Self::Exception(text) => text,
+            other => other.to_string(),
+        }
+    }
+}
+
+impl From<Told> for Failure {
+    fn from(failure: Told) -> Self {
         match failure {
-            contract::Failure::Exception(text) => Self::Exception(text),
-            contract::Failure::Timeout => Self::Timeout,
-            contract::Failure::ResourceLimit(which) => Self::ResourceLimit(which),
-            contract::Failure::Unavailable(why) => Self::Unavailable(why),
+            Told::Exception(text) => Self::Exception(text),
+            Told::Timeout => Self::Timeout,
+            Told::ResourceLimit(which) => Self::ResourceLimit(which),
+            Told::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl From<Failure> for inner::Failure {
+    fn from(failure: Failure) -> Self {
+        match failure.told() {
+            Failure::Exception(text) | Failure::Trap(text) => Self::Exception(text),
+            Failure::Timeout => Self::Timeout,
+            Failure::ResourceLimit(which) => Self::ResourceLimit(which),
+            Failure::Unavailable(why) => Self::Unavailable(why),
         }
     }
 }

@@ -19,6 +19,9 @@ use crate::strict::{self, Refusal};
 /// host allocate.
 const READ_BYTES: usize = 1 << 20;
 
+/// What a reader reads that a guest kept.
+const OVER: &str = "the request that this input belongs to is over";
+
 /// A request body on its way from the client to a guest.
 pub struct Input {
     state: Progress,
@@ -31,6 +34,7 @@ pub struct Input {
 }
 
 /// What a client's body is held to.
+#[derive(Clone)]
 pub struct Terms {
     /// `app: GET /path`, for the log.
     pub name: Arc<str>,
@@ -93,10 +97,25 @@ impl Input {
             }
     }
 
+    /// The whole body, if there is one and none of it was read; a revoked input stays in its place.
+    pub fn take_untouched(&mut self) -> Option<Self> {
+        let whole = self.length == 0 && matches!(self.state, Progress::Open(_));
+        whole.then(|| {
+            let revoked = Self {
+                state: Progress::Broken(OVER.into()),
+                rest: Bytes::new(),
+                terms: self.terms.clone(),
+                length: 0,
+                upload: self.upload.clone(),
+            };
+            std::mem::replace(self, revoked)
+        })
+    }
+
     /// What is left of an input whose request is over: a reader that a guest may have kept reads an error.
     pub fn revoke(&mut self) {
         self.rest = Bytes::new();
-        self.state = Progress::Broken("the request that this input belongs to is over".into());
+        self.state = Progress::Broken(OVER.into());
     }
 
     /// Up to `max` bytes; empty at the end. Waits for the client until there is at least one.
@@ -220,7 +239,10 @@ impl io::HostInput for State {
     }
 
     fn drop(&mut self, input: Resource<Input>) -> wasmtime::Result<()> {
-        self.table.delete(input)?;
+        let mut input = self.table.delete(input)?;
+        if self.turn.spares_body {
+            self.turn.spared = input.take_untouched();
+        }
         Ok(())
     }
 }

@@ -6,31 +6,33 @@ use std::sync::Arc;
 use wasmtime::component::ResourceAny;
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use super::contract::{App, AppPre, Environ, RequestBody, Response};
+use super::application::{Application, Request, RequestBody};
+use super::contract::{self, Environ, Middleware, MiddlewarePre, Response};
 use super::failure::Failure;
 use super::input::Input;
+use super::inward::Inner;
 use super::limits::{Expired, Watch};
-use super::state::State;
+use super::state::{State, Turn};
 
-/// Readers that a guest kept beyond their request, before its instance is replaced: each takes an entry of
+/// Handles that a guest kept beyond their request, before its instance is replaced: each takes an entry of
 /// two tables until then.
-const LEFT_INPUTS: usize = 1_000;
+const LEFT_HANDLES: usize = 1_000;
 
 /// A sandbox with a guest in it.
 pub struct Instance {
     store: Store<State>,
-    app: App,
+    guest: Middleware,
     watch: Arc<Watch>,
     /// Requests it was called for.
     pub served: u64,
-    left_inputs: usize,
+    left_handles: usize,
     /// Nothing may be asked of it any more: a call ended in the middle.
     broken: bool,
 }
 
 impl Instance {
     /// A fresh one; the component's start functions run here.
-    pub async fn new(pre: &AppPre<State>, state: State) -> Result<Self, Failure> {
+    pub async fn new(pre: &MiddlewarePre<State>, state: State) -> Result<Self, Failure> {
         let watch = state.watch.clone();
         let block_bytes = state.block_bytes;
         let mut store = Store::new(pre.engine(), state);
@@ -44,40 +46,87 @@ impl Instance {
                 Ok(UpdateDeadline::Yield(1))
             }
         });
-        let app = match bounded(&watch, pre.instantiate_async(&mut store)).await {
-            Ok(app) => app,
+        let guest = match bounded(&watch, pre.instantiate_async(&mut store)).await {
+            Ok(guest) => guest,
             Err(stop) => return Err(stop.explain(&store)),
         };
         Ok(Self {
             store,
-            app,
+            guest,
             watch,
             served: 0,
-            left_inputs: 0,
+            left_handles: 0,
             broken: false,
         })
     }
 
-    /// Calls the app with an environ and, if the request has one, its body.
-    pub async fn call(&mut self, vars: Vec<(String, String)>, body: Option<Input>) -> Result<Response, Failure> {
+    /// A request begins, by this name in the log. `inside` is what a middleware is around; `spares` says that the
+    /// request may have to do without this link.
+    pub fn begin(&mut self, name: Arc<str>, inside: Option<Arc<dyn Application>>, spares: bool) {
+        let state = self.store.data_mut();
+        state.notes.begin(name);
+        state.turn = Turn {
+            inside,
+            spares_body: spares,
+            ..Turn::default()
+        };
+    }
+
+    /// Calls the guest. With a failure comes the request as it was, if nobody has seen anything of this call yet: the guest
+    /// has neither called inward nor read any of the body.
+    pub async fn call(&mut self, request: Request) -> Result<Response, (Failure, Option<Box<Request>>)> {
         self.served += 1;
-        let input = match body {
-            None => RequestBody::Bytes(Vec::new()),
-            Some(body) => match self.store.data_mut().table.push(body) {
-                Ok(reader) => RequestBody::Reader(reader),
-                Err(error) => return Err(Failure::Exception(format!("no handle for the request body: {error}"))),
+        let input = match request.body {
+            RequestBody::Bytes(bytes) => contract::RequestBody::Bytes(bytes),
+            RequestBody::Reader(body) => match self.store.data_mut().table.push(body) {
+                Ok(reader) => contract::RequestBody::Reader(reader),
+                Err(error) => {
+                    let why = format!("no handle for the request body: {error}");
+                    return Err((Failure::Exception(why), None));
+                }
             },
         };
-        let environ = Environ { vars, input };
-        let guest = self.app.wsgi_gateway_application();
+        let environ = Environ {
+            vars: request.vars,
+            input,
+        };
+        let guest = self.guest.wsgi_gateway_application();
         self.broken = true;
         let result = bounded(&self.watch, guest.call_call(&mut self.store, &environ)).await;
-        self.settle(result)?.map_err(Failure::from)
+        let failure = match self.settle(result) {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(failure)) => failure.into(),
+            Err(failure) => failure,
+        };
+        Err((failure, self.take_back(environ)))
+    }
+
+    fn take_back(&mut self, environ: Environ) -> Option<Box<Request>> {
+        let state = self.store.data_mut();
+        if state.turn.called {
+            return None;
+        }
+        let body = match environ.input {
+            contract::RequestBody::Bytes(bytes) => RequestBody::Bytes(bytes),
+            contract::RequestBody::Reader(_) => {
+                let held = || {
+                    state
+                        .table
+                        .iter_mut()
+                        .find_map(|entry| entry.downcast_mut::<Input>()?.take_untouched())
+                };
+                RequestBody::Reader(state.turn.spared.take().or_else(held)?)
+            }
+        };
+        Some(Box::new(Request {
+            vars: environ.vars,
+            body,
+        }))
     }
 
     /// The next block of an iterable: `Ok(None)` at its end.
     pub async fn next(&mut self, chunks: ResourceAny) -> Result<Option<Vec<u8>>, Failure> {
-        let guest = self.app.wsgi_gateway_application();
+        let guest = self.guest.wsgi_gateway_application();
         self.broken = true;
         let result = bounded(&self.watch, guest.chunks().call_next(&mut self.store, chunks)).await;
         self.settle(result)?.map_err(Failure::Exception)
@@ -85,7 +134,7 @@ impl Instance {
 
     /// Closes an iterable and drops it.
     pub async fn close(&mut self, chunks: ResourceAny) -> Result<(), Failure> {
-        let guest = self.app.wsgi_gateway_application();
+        let guest = self.guest.wsgi_gateway_application();
         self.broken = true;
         let result = bounded(&self.watch, async {
             guest.chunks().call_close(&mut self.store, chunks).await?;
@@ -99,18 +148,23 @@ impl Instance {
     pub fn finish(&mut self) -> bool {
         let state = self.store.data_mut();
         state.notes.end();
-        self.left_inputs = 0;
+        state.turn = Turn::default();
+        self.left_handles = 0;
         for entry in state.table.iter_mut() {
             if let Some(input) = entry.downcast_mut::<Input>() {
                 input.revoke();
-                self.left_inputs += 1;
+                self.left_handles += 1;
+            } else if let Some(inner) = entry.downcast_mut::<Inner>() {
+                inner.revoke();
+                self.left_handles += 1;
             }
         }
-        !self.broken && self.left_inputs < LEFT_INPUTS
+        !self.broken && self.left_handles < LEFT_HANDLES
     }
 
-    pub fn begin(&mut self, request: Arc<str>) {
-        self.store.data_mut().notes.begin(request);
+    /// Whether a failure that a call returned is only passed on from the inside.
+    pub fn passes_on(&self, failure: &Failure) -> bool {
+        !self.broken && self.store.data().turn.told.as_ref() == Some(failure)
     }
 
     /// Whether a call may still be made: not after one that trapped or was given up.

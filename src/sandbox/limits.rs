@@ -142,16 +142,31 @@ impl Watch {
 
     /// Gives the guest its whole time again.
     pub fn restart(&self) {
-        if self.limit.is_zero() {
-            return;
+        if !self.limit.is_zero() {
+            self.run_for(self.limit);
         }
-        let deadline = self.start.elapsed() + self.limit;
-        let nanos = u64::try_from(deadline.as_nanos()).unwrap_or(NEVER);
-        self.deadline.store(nanos, Ordering::Relaxed);
     }
 
     pub fn pause(&self) {
         self.deadline.store(NEVER, Ordering::Relaxed);
+    }
+
+    /// Stops the clock while others work on the guest's behalf; what is left of its time is for [`Watch::resume`].
+    pub fn hold(&self) -> Option<Duration> {
+        let left = self.remaining();
+        self.pause();
+        left
+    }
+
+    pub fn resume(&self, left: Option<Duration>) {
+        if let Some(left) = left {
+            self.run_for(left);
+        }
+    }
+
+    fn run_for(&self, time: Duration) {
+        let nanos = u64::try_from((self.start.elapsed() + time).as_nanos()).unwrap_or(NEVER);
+        self.deadline.store(nanos, Ordering::Relaxed);
     }
 
     fn remaining(&self) -> Option<Duration> {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::contract::App;
+use super::application::Application;
+use super::contract::Middleware;
+use super::failure::Failure;
+use super::input::Input;
 use super::limits::{Memory, Watch};
 use super::notes::Notes;
 
@@ -21,6 +24,22 @@ pub struct State {
     pub notes: Notes,
     /// The largest value that one call of or by the guest may copy out of it.
     pub block_bytes: usize,
+    pub turn: Turn,
+}
+
+/// What belongs to the request that an instance is at work on.
+#[derive(Default)]
+pub struct Turn {
+    /// What a middleware's imported application is; none between two requests, and for an app.
+    pub inside: Option<Arc<dyn Application>>,
+    /// Whether it was called.
+    pub called: bool,
+    /// The last failure that it was told of, so that passing it on is not taken for one of its own.
+    pub told: Option<Failure>,
+    /// Whether the request may have to go on without this link, which must not lose the body then.
+    pub spares_body: bool,
+    /// A body that the guest let go of without reading any of it.
+    pub spared: Option<Input>,
 }
 
 impl State {
@@ -34,6 +53,7 @@ impl State {
             watch,
             notes,
             block_bytes,
+            turn: Turn::default(),
         }
     }
 }
@@ -51,7 +71,7 @@ impl WasiView for State {
 /// Everything that a component may import from this host; WASI only if it imports any of it.
 pub fn linker(engine: &wasmtime::Engine, wasi: bool) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    App::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    Middleware::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     if wasi {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     }

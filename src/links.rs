@@ -1,0 +1,162 @@
+//! From what the operator named to the links of a chain: each file read, checked and compiled, each link with its
+//! limits, its grants and a name of its own.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::component::{self, Cache, Prepared, Role, Source};
+use crate::fault::{Fault, Kind, Result};
+use crate::sandbox::{self, ChainOptions, GrantOptions, Grants, Limits, LinkOrders};
+
+/// A middleware: the keys of a `[[middleware]]` table.
+#[derive(Args, Clone, Debug)]
+pub struct Middleware {
+    /// The component.
+    #[arg(long, value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// What the log calls it; the default is the file's name, with a number if several go by it.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Whether a request goes on without it if it fails before it has called inward or read any of the body.
+    #[arg(long)]
+    pub fail_open: bool,
+
+    #[command(flatten)]
+    pub limits: Limits,
+
+    #[command(flatten)]
+    pub grants: GrantOptions,
+}
+
+impl Middleware {
+    /// With the server's limits, and with no grants.
+    pub fn new(file: PathBuf, limits: &Limits) -> Self {
+        Self {
+            file,
+            name: None,
+            fail_open: false,
+            limits: limits.clone(),
+            grants: GrantOptions::default(),
+        }
+    }
+}
+
+/// The app's own part.
+pub struct App<'a> {
+    pub source: Source,
+    pub limits: &'a Limits,
+    pub grants: &'a GrantOptions,
+}
+
+/// Makes the links ready: the middleware, the first of which is the outermost, around the app.
+pub fn prepare(
+    middleware: &[Middleware],
+    app: &App<'_>,
+    chain: &ChainOptions,
+    cache: &Cache,
+) -> Result<Vec<LinkOrders>> {
+    let count = middleware.len();
+    if count > chain.limit_middleware as usize {
+        return Err(Fault::new(
+            Kind::Usage,
+            format!(
+                "{count} middleware around the app, and --limit-middleware allows {}; raise it",
+                chain.limit_middleware
+            ),
+        ));
+    }
+    let mut links = Vec::with_capacity(count + 1);
+    for link in middleware {
+        let source = Source::File(link.file.clone());
+        let mut orders = prepare_one(&source, Role::Middleware, &link.limits, &link.grants, cache)?;
+        orders.fail_open = link.fail_open;
+        links.push((orders, link.name.as_deref()));
+    }
+    let app = prepare_one(&app.source, Role::App, app.limits, app.grants, cache)?;
+    links.push((app, None));
+    name(links)
+}
+
+fn prepare_one(
+    source: &Source,
+    role: Role,
+    limits: &Limits,
+    grants: &GrantOptions,
+    cache: &Cache,
+) -> Result<LinkOrders> {
+    let component = component::prepare(source, role, cache, &sandbox::fits)?;
+    check_memory(&component, limits)?;
+    Ok(LinkOrders {
+        grants: Grants::new(grants, &component.bundle)?,
+        component,
+        limits: limits.clone(),
+        fail_open: false,
+    })
+}
+
+/// A component that asks for too much from the start is refused here, before every worker fails at it.
+fn check_memory(component: &Prepared, limits: &Limits) -> Result<()> {
+    let asked = component.needs.largest_initial_memory_bytes;
+    if asked <= limits.max_memory {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Kind::TooLarge,
+        format!(
+            "{} starts with {asked} bytes of memory, and --max-memory allows {}; raise it",
+            component.name, limits.max_memory
+        ),
+    ))
+}
+
+/// Gives each link a name of its own: the log tells them apart by it. Names that were chosen may not be alike; among
+/// those that come from files, the ones inside get a number.
+fn name(links: Vec<(LinkOrders, Option<&str>)>) -> Result<Vec<LinkOrders>> {
+    let mut taken: Vec<String> = Vec::new();
+    for chosen in links.iter().filter_map(|(_, chosen)| *chosen) {
+        if taken.iter().any(|name| name == chosen) {
+            return Err(Fault::new(
+                Kind::Usage,
+                format!("two middleware have the name {chosen:?}; give each a name of its own"),
+            ));
+        }
+        taken.push(chosen.to_owned());
+    }
+    let mut named = Vec::with_capacity(links.len());
+    for (mut orders, chosen) in links {
+        orders.component.name = match chosen {
+            Some(chosen) => chosen.to_owned(),
+            None => {
+                let name = free(&orders.component.name, &taken);
+                taken.push(name.clone());
+                name
+            }
+        };
+        named.push(orders);
+    }
+    Ok(named)
+}
+
+fn free(stem: &str, taken: &[String]) -> String {
+    let is_free = |name: &String| !taken.contains(name);
+    let numbered = (2..).map(|number| format!("{stem}#{number}"));
+    std::iter::once(stem.to_owned())
+        .chain(numbered)
+        .find(is_free)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_taken_get_a_number() {
+        let taken = ["log".to_owned(), "log#2".to_owned()];
+        assert_eq!(free("auth", &taken), "auth");
+        assert_eq!(free("log", &taken), "log#3");
+    }
+}

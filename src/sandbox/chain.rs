@@ -1,0 +1,158 @@
+//! The chain: middleware around an app, each link in a sandbox of its own, called by the one around it through the host.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use wasmtime_wasi::async_trait;
+
+use super::application::{Application, Reply, Request, RequestBody};
+use super::failure::Failure;
+use super::input::Input;
+use super::link::{Link, Orders};
+use crate::log;
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Middleware")]
+pub struct Options {
+    /// Put a middleware (a component) around the app; may be repeated, the first is the outermost. It has the limits of
+    /// the server, and neither --env nor --dir, which are the app's.
+    #[arg(long, value_name = "FILE")]
+    pub middleware: Vec<PathBuf>,
+
+    /// The most middleware around an app.
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub limit_middleware: u32,
+
+    /// Calls inward that the middleware of one request make, all together.
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub limit_inward_calls: u32,
+}
+
+/// The links, the outermost first, the app last.
+pub struct Chain {
+    links: Vec<Arc<Link>>,
+    inward_calls: u32,
+}
+
+impl Chain {
+    /// Makes the links ready to run.
+    pub fn load(orders: Vec<Orders>, options: &Options) -> anyhow::Result<Arc<Self>> {
+        let count = u32::try_from(orders.len())?;
+        let links = orders
+            .into_iter()
+            .map(|orders| {
+                let name = orders.component.name.clone();
+                Link::load(orders, count).map_err(|error| anyhow::anyhow!("{name}: {error:#}"))
+            })
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Arc::new(Self {
+            links,
+            inward_calls: options.limit_inward_calls,
+        }))
+    }
+
+    /// The outermost link's name: what comes out of the chain is what that link returned.
+    pub fn name(&self) -> &str {
+        self.links.first().map_or("", |link| &link.name)
+    }
+
+    /// Whether an instance of the app serves one request only.
+    pub fn run_once(&self) -> bool {
+        self.links.last().is_some_and(|app| app.run_once())
+    }
+
+    /// Calls the outermost link for one request, `target` in the log. A failure is in the log already.
+    pub async fn call(
+        self: &Arc<Self>,
+        target: String,
+        vars: Vec<(String, String)>,
+        input: Option<Input>,
+    ) -> Result<Reply, Failure> {
+        let journey = Arc::new(Journey {
+            chain: self.clone(),
+            target,
+            calls: AtomicU32::new(0),
+        });
+        let body = RequestBody::of(input);
+        enter(journey, 0, Request { vars, body }).await
+    }
+
+    /// Ends the instances that a peak of requests has left behind; never returns.
+    pub async fn tidy(&self) {
+        let mut tidying = tokio::task::JoinSet::new();
+        for link in self.links.iter().cloned() {
+            tidying.spawn(async move { link.tidy().await });
+        }
+        tidying.join_all().await;
+    }
+
+    /// Ends when no request has an instance, those included whose clients have gone.
+    pub async fn quiet(&self) {
+        for link in &self.links {
+            link.quiet().await;
+        }
+    }
+}
+
+/// One request on its way through the chain.
+struct Journey {
+    chain: Arc<Chain>,
+    /// `GET /path`.
+    target: String,
+    /// Calls inward so far.
+    calls: AtomicU32,
+}
+
+/// What is inside of a link, for one request.
+struct Inside {
+    journey: Arc<Journey>,
+    /// The place of the next link.
+    next: usize,
+}
+
+#[async_trait]
+impl Application for Inside {
+    async fn call(&self, request: Request) -> Result<Reply, Failure> {
+        let limit = self.journey.chain.inward_calls;
+        let before = self.journey.calls.fetch_add(1, Ordering::Relaxed);
+        if before >= limit {
+            let why = format!("the request has made --limit-inward-calls {limit} calls inward");
+            if before == limit
+                && let Some(link) = self.journey.chain.links.get(self.next - 1)
+            {
+                log::error(format_args!("{}: {}: {why}", link.name, self.journey.target));
+            }
+            return Err(Failure::Unavailable(why));
+        }
+        enter(self.journey.clone(), self.next, request).await
+    }
+}
+
+/// Calls a link, or the one inside of it if it may be skipped and has to be.
+async fn enter(journey: Arc<Journey>, first: usize, mut request: Request) -> Result<Reply, Failure> {
+    let links = &journey.chain.links;
+    for (place, link) in links.iter().enumerate().skip(first) {
+        let name: Arc<str> = format!("{}: {}", link.name, journey.target).into();
+        let inside = (place + 1 < links.len()).then(|| {
+            Arc::new(Inside {
+                journey: journey.clone(),
+                next: place + 1,
+            }) as Arc<dyn Application>
+        });
+        let failed = match link.call(name.clone(), inside, request).await {
+            Ok(reply) => return Ok(reply),
+            Err(failed) => failed,
+        };
+        match failed.request {
+            Some(untouched) if link.fail_open => {
+                log::warning(format_args!("{name}: skipped, as it is set to fail open"));
+                request = *untouched;
+            }
+            _ => return Err(failed.failure),
+        }
+    }
+    Err(Failure::Unavailable("there is no link to call".into()))
+}
