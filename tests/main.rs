@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod chain;
 mod clients;
 mod command_line;
 mod environ;

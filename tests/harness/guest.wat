@@ -10,6 +10,8 @@
 ;;   the request    $at (whether PATH_INFO is this), $read, $forget
 ;;   the log        $log
 ;;
+;; The lines that start with `;; INWARD` are where `tests/harness/middleware.wat` comes in, for a guest that calls another one.
+;;
 ;; `$requests` counts the calls of this instance, `$asked` those of `$next` since the last call, both from 1.
 (component
   (import "wsgi:gateway/io@0.1.0" (instance $io
@@ -17,6 +19,8 @@
     (export "[method]input.read"
       (func (param "self" (borrow $input)) (param "max" u32) (result (result (list u8) (error string)))))
     (export "errors" (func (param "text" string)))))
+  (alias export $io "input" (type $input))
+  ;; INWARD import
 
   (component $application
     (import "io" (instance $io
@@ -27,6 +31,7 @@
     (alias export $io "input" (type $input))
     (export $exported_input "input" (type $input))
     (type $chunks' (resource (rep i32)))
+    ;; INWARD import
 
     ;; 0x00000 results, 0x00400 literals, 0x10000 header fields (4,096 at most), 0x20000 the heap.
     (core module $storage
@@ -50,6 +55,7 @@
     (core func $errors (canon lower (func $io "errors") (memory $memory)))
     (core func $drop_input (canon resource.drop $input))
     (core func $new_chunks (canon resource.new $chunks'))
+    ;; INWARD lowered
 
     (core module $code
       (import "storage" "memory" (memory 3))
@@ -59,6 +65,7 @@
       (import "io" "errors" (func $log (param i32 i32)))
       (import "io" "drop-input" (func $drop_input (param i32)))
       (import "io" "new-chunks" (func $new_chunks (param i32) (result i32)))
+      ;; INWARD core imports
 
       (global $requests (mut i32) (i32.const 0))
       (global $asked (mut i32) (i32.const 0))
@@ -159,6 +166,8 @@
         (if (global.get $reader) (then (call $drop_input (global.get $reader))))
         (call $forget))
 
+      ;; INWARD helpers
+
       ;; FUNCTIONS
 
       (func (export "call")
@@ -191,7 +200,9 @@
         (export "read" (func $read))
         (export "errors" (func $errors))
         (export "drop-input" (func $drop_input))
-        (export "new-chunks" (func $new_chunks))))))
+        (export "new-chunks" (func $new_chunks))))
+      ;; INWARD core arguments
+    ))
 
     (type $bytes (list u8))
     (type $pairs (list (tuple string string)))
@@ -215,5 +226,7 @@
     (func (export "[method]chunks.close") (param "self" (borrow $chunks))
       (canon lift (core func $code "close"))))
 
-  (instance $exported (instantiate $application (with "io" (instance $io))))
+  (instance $exported (instantiate $application (with "io" (instance $io))
+    ;; INWARD arguments
+  ))
   (export "wsgi:gateway/application@0.1.0" (instance $exported)))

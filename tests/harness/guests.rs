@@ -19,15 +19,33 @@ const LITERALS_END: usize = 0x1_0000;
 ///
 /// `name` is unique among the tests, and the app's name in the log. `$next` and `$close` may be left out.
 pub fn wat(name: &str, functions: &str) -> String {
-    let (mut code, data) = without_literals(functions);
-    for function in ["$next", "$close"] {
-        if !code.contains(&format!("(func {function}")) {
-            code.push_str(&format!("\n(func {function})"));
-        }
+    let functions = complete(functions, &[("$next", ""), ("$close", "")]);
+    fill(name, include_str!("guest.wat"), &functions)
+}
+
+/// The same of world `middleware`, with the helpers of `tests/harness/middleware.wat`. Without `$call`, `$next` and
+/// `$close` it passes everything on.
+pub fn wat_middleware(name: &str, functions: &str) -> String {
+    let parts = include_str!("middleware.wat");
+    let mut template = include_str!("guest.wat").to_owned();
+    for part in parts.split(";; INWARD ").skip(1) {
+        let (marker, text) = part.split_once('\n').expect("a part has a name and a text");
+        template = template.replace(&format!(";; INWARD {marker}\n"), text);
     }
-    let text = include_str!("guest.wat")
-        .replace(";; FUNCTIONS", &code)
-        .replace(";; LITERALS", &data);
+    let functions = complete(
+        functions,
+        &[
+            ("$call", "(drop (call $inward)) (call $pass)"),
+            ("$next", "(drop (call $relay))"),
+            ("$close", "(call $shut) (call $drop)"),
+        ],
+    );
+    fill(name, &template, &functions)
+}
+
+fn fill(name: &str, template: &str, functions: &str) -> String {
+    let (code, data) = without_literals(functions);
+    let text = template.replace(";; FUNCTIONS", &code).replace(";; LITERALS", &data);
     let directory = target().join("test-guests");
     std::fs::create_dir_all(&directory).expect("the target directory can be written");
     let path = directory.join(name).with_extension("wat");
@@ -37,6 +55,17 @@ pub fn wat(name: &str, functions: &str) -> String {
         .expect("the target directory can be written");
     file.persist(&path).expect("the target directory can be written");
     path.display().to_string()
+}
+
+/// The functions, and these where they are missing.
+fn complete(functions: &str, defaults: &[(&str, &str)]) -> String {
+    let mut all = functions.to_owned();
+    for (function, code) in defaults {
+        if !functions.contains(&format!("(func {function}")) {
+            all.push_str(&format!("\n(func {function} {code})"));
+        }
+    }
+    all
 }
 
 /// Puts address and length in the place of every string, and the strings into a data segment.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Response};
 pub use files::{copy_directory, inodes, write_files};
-pub use guests::{guest, wat};
+pub use guests::{guest, wat, wat_middleware};
 pub use waiting::{alive, wait_for_line, wait_until};
 
 /// How long anything may take on a machine that is busy with other things. No test passes by waiting this long.

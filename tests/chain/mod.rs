@@ -1,0 +1,3 @@
+//! Chains of middleware around an app, each link in a sandbox of its own.
+
+mod passing;
