@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::component::{self, Source};
-use crate::fault::{Fault, Kind, Result};
+use crate::config::CommandLine;
+use crate::fault::{Fault, Kind, Result, one_line};
 use crate::python::{AppSpec, Build};
 use crate::serve::{CacheOptions, PythonOptions};
 use crate::{arbiter, log, sandbox, serve, worker};
@@ -88,8 +90,11 @@ enum Command {
 
 /// Runs the command and says what failed: one line on standard error, and the status that goes with it.
 pub fn main() -> ExitCode {
-    let command = match Arguments::try_parse() {
-        Ok(arguments) => arguments.command,
+    let parsed = Arguments::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Arguments::from_arg_matches(&matches)?.command, matches)));
+    let (command, matches) = match parsed {
+        Ok(parsed) => parsed,
         // Help, which was asked for, or is what somebody who said nothing needs.
         Err(error) if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             error.exit()
@@ -105,7 +110,7 @@ pub fn main() -> ExitCode {
     }
     let result = match command {
         Command::Worker => return worker::run(),
-        Command::Serve(options) => serve::run(*options),
+        Command::Serve(_) => serve(matches),
         Command::Build {
             app,
             output,
@@ -142,18 +147,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What clap says over several lines, without the usage.
-fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let end = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
-    let lines = text.lines().map(str::trim).take_while(|line| !end(line));
-    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    let text = words.join(" ");
-    let text = text
-        .strip_prefix("error: ")
-        .unwrap_or(&text)
-        .replace(" tip: ", "; tip: ");
-    format!("{text}; `wsgi-host help` and `wsgi-host serve --help` say what there is")
+/// The options are put together anew for each reload, since a file may hold some of them.
+fn serve(mut matches: ArgMatches) -> Result<()> {
+    let Some((name, matches)) = matches.remove_subcommand() else {
+        return Err(Fault::new(Kind::Internal, "there is no command"));
+    };
+    let words = std::env::args_os().skip(1).skip_while(|word| *word != *name).skip(1);
+    let command_line = CommandLine {
+        words: words.collect(),
+        matches,
+    };
+    serve::run(Arc::new(move || command_line.options()))
 }
 
 fn build(app: &str, output: PathBuf, env: Vec<(String, String)>, python: PythonOptions) -> Result<()> {

@@ -17,6 +17,8 @@ pub enum Kind {
     Usage = 2,
     /// The workers cannot start, so starting more of them would not help.
     WorkerBoot = 3,
+    /// The configuration file cannot be read, or something in it is wrong.
+    Configuration = 4,
     /// The app's file is not there.
     NotFound = 10,
     /// The app's file is there but may not be read, or is no file.
@@ -101,4 +103,18 @@ impl From<anyhow::Error> for Fault {
             Err(error) => Self::new(Kind::Internal, format!("{error:#}").replace('\n', " ")),
         }
     }
+}
+
+/// What clap says over several lines, without the usage.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let end = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let lines = text.lines().map(str::trim).take_while(|line| !end(line));
+    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let text = words.join(" ");
+    let text = text
+        .strip_prefix("error: ")
+        .unwrap_or(&text)
+        .replace(" tip: ", "; tip: ");
+    format!("{text}; `wsgi-host help` and `wsgi-host serve --help` say what there is")
 }

@@ -11,6 +11,7 @@ mod arbiter;
 mod body;
 mod cli;
 mod component;
+mod config;
 mod connection;
 mod engine;
 mod environ;

@@ -26,6 +26,15 @@ pub struct Options {
     #[arg(value_name = "APP")]
     app: Option<String>,
 
+    /// A file (TOML) whose keys are these options, `bind = "unix:app.sock"` say; what the command line says wins. A
+    /// [[middleware]] table is a link with limits and grants of its own. SIGHUP reads the file again.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The middleware, the outermost first.
+    #[arg(skip)]
+    pub links: Vec<Middleware>,
+
     #[command(flatten)]
     listener: listener::Options,
 
@@ -42,13 +51,13 @@ pub struct Options {
     proxy: proxy::Options,
 
     #[command(flatten)]
-    limits: Limits,
+    pub limits: Limits,
 
     #[command(flatten)]
     grants: GrantOptions,
 
     #[command(flatten)]
-    chain: ChainOptions,
+    pub chain: ChainOptions,
 
     #[command(flatten)]
     python: PythonOptions,
@@ -89,67 +98,29 @@ impl CacheOptions {
     }
 }
 
-pub fn run(options: Options) -> Result<()> {
-    let Options {
-        app,
-        listener,
-        arbiter,
-        http,
-        requests,
-        proxy,
-        limits,
-        grants,
-        chain,
-        python,
-        access_log,
-        log,
-        cache,
-    } = options;
-    let workers = arbiter.worker_count()?;
-    if let Some(log::Destination::File(path)) = &access_log.access_logfile {
+/// Puts the options together, from the command line and from a file.
+pub type Read = Arc<dyn Fn() -> Result<Options> + Send + Sync>;
+
+pub fn run(read: Read) -> Result<()> {
+    let options = read()?;
+    let workers = options.arbiter.worker_count()?;
+    if let Some(log::Destination::File(path)) = &options.access_log.access_logfile {
         writable("--access-logfile", path)?;
     }
-    log::start(&log).map_err(|error| {
+    log::start(&options.log).map_err(|error| {
         Fault::new(
             Kind::Resource,
-            format!("--error-logfile {}: {error}", log.error_logfile),
+            format!("--error-logfile {}: {error}", options.log.error_logfile),
         )
     })?;
-    let listeners = listener::bind_all(&listener)?;
-    let instances = match limits.max_requests {
+    let listeners = listener::bind_all(&options.listener)?;
+    let instances = match options.limits.max_requests {
         0 => "instances are kept".to_owned(),
         1 => "a fresh instance for every request".to_owned(),
         requests => format!("instances serve {requests} requests each"),
     };
-    let graceful_timeout = arbiter.graceful_timeout;
-    let cache = cache.open()?;
-    let prepare: Prepare = Arc::new(move || {
-        let source = source(app.as_deref(), &python, &grants, &cache)?;
-        let middleware: Vec<_> = chain
-            .middleware
-            .iter()
-            .map(|file| Middleware::new(file.clone(), &limits))
-            .collect();
-        let app = App {
-            source,
-            limits: &limits,
-            grants: &grants,
-        };
-        let links = links::prepare(&middleware, &app, &chain, &cache)?;
-        let multiprocess = workers > 1 || limits.max_instances > 1;
-        Ok(Orders {
-            listeners: Vec::new(),
-            links,
-            chain: chain.clone(),
-            requests: requests.clone(),
-            http: http.clone(),
-            proxy: proxy.clone(),
-            log: log.clone(),
-            access_log: access_log.clone(),
-            multiprocess,
-            graceful_timeout,
-        })
-    });
+    let Options { listener, arbiter, .. } = options;
+    let prepare: Prepare = Arc::new(move || orders(read()?, workers));
     let mut orders = prepare()?;
     // Whoever waits for the port waits for a server that can answer.
     for bound in &listeners {
@@ -172,6 +143,30 @@ pub fn run(options: Options) -> Result<()> {
         orders.names()
     ));
     arbiter::run(&arbiter, listeners, orders, prepare)
+}
+
+/// What workers are told. Addresses, the number of workers and the arbiter's own files are not in it: a reload leaves these
+/// as they are.
+fn orders(options: Options, workers: usize) -> Result<Orders> {
+    let cache = options.cache.open()?;
+    let (limits, grants) = (options.limits, options.grants);
+    let app = App {
+        source: source(options.app.as_deref(), &options.python, &grants, &cache)?,
+        limits: &limits,
+        grants: &grants,
+    };
+    Ok(Orders {
+        listeners: Vec::new(),
+        links: links::prepare(&options.links, &app, &options.chain, &cache)?,
+        chain: options.chain,
+        requests: options.requests,
+        http: options.http,
+        proxy: options.proxy,
+        log: options.log,
+        access_log: options.access_log,
+        multiprocess: workers > 1 || limits.max_instances > 1,
+        graceful_timeout: options.arbiter.graceful_timeout,
+    })
 }
 
 /// What APP stands for: a file, a Python app that is built first, or nothing.

@@ -83,7 +83,8 @@ impl Chain {
     /// Ends the instances that a peak of requests has left behind; never returns.
     pub async fn tidy(&self) {
         let mut tidying = tokio::task::JoinSet::new();
-        for link in self.links.iter().cloned() {
+        for link in &self.links {
+            let link = link.clone();
             tidying.spawn(async move { link.tidy().await });
         }
         tidying.join_all().await;
