@@ -86,8 +86,8 @@ impl inner::Host for State {
         let request = self.take(environ)?;
         self.turn.called = true;
         let Some(inside) = self.turn.inside.clone() else {
-            let over = "the response to the request has ended";
-            return Ok(Err(inner::Failure::Unavailable(over.into())));
+            let idle = "no request is being served";
+            return Ok(Err(inner::Failure::Unavailable(idle.into())));
         };
         let left = self.watch.hold();
         let result = inside.call(request).await;

@@ -7,7 +7,7 @@
 ;;   a response     $status $reason $header, then one of $body $body_of $number $stream; 200 and empty if nothing is said
 ;;   no response    $fail
 ;;   an iterable    $block $block_of $break in `$next`, which ends the iterable if it calls none of them
-;;   the request    $at (whether PATH_INFO is this), $read, $forget
+;;   the request    $at (whether PATH_INFO is this), $var (whether another variable is), $read, $forget
 ;;   the log        $log
 ;;
 ;; The lines that start with `;; INWARD` are where `tests/harness/middleware.wat` comes in, for a guest that calls another one.
@@ -72,7 +72,7 @@
       (global $vars (mut i32) (i32.const 0))
       (global $vars_end (mut i32) (i32.const 0))
       (global $reader (mut i32) (i32.const 0))
-      ;; What the last `$read` brought: the block, or why there is none.
+      ;; What the last `$read` brought: the block, or why there is none. Before that, a body that came as bytes.
       (global $data (mut i32) (i32.const 0))
       (global $data_length (mut i32) (i32.const 0))
 
@@ -139,16 +139,18 @@
         (if (result i32) (i32.eq (i32.load offset=4 (local.get $string)) (local.get $length))
           (then (call $same (i32.load (local.get $string)) (local.get $text) (local.get $length)))
           (else (i32.const 0))))
-      (func $at (param $text i32) (param $length i32) (result i32)
+      (func $var (param $name i32) (param $name_length i32) (param $text i32) (param $length i32) (result i32)
         (local $var i32)
         (local.set $var (global.get $vars))
         (block $absent (loop $next
           (br_if $absent (i32.eq (local.get $var) (global.get $vars_end)))
-          (if (call $is (local.get $var) (i32.const 0x80) (i32.const 9))
+          (if (call $is (local.get $var) (local.get $name) (local.get $name_length))
             (then (return (call $is (i32.add (local.get $var) (i32.const 8)) (local.get $text) (local.get $length)))))
           (local.set $var (i32.add (local.get $var) (i32.const 16)))
           (br $next)))
         (i32.const 0))
+      (func $at (param $text i32) (param $length i32) (result i32)
+        (call $var (i32.const 0x80) (i32.const 9) (local.get $text) (local.get $length)))
       (data (i32.const 0x80) "PATH_INFO")
 
       ;; How many bytes came, -1 for an error; either way there is more in `$data`. 0 if the request has no body.
@@ -171,10 +173,12 @@
       ;; FUNCTIONS
 
       (func (export "call")
-        (param $vars i32) (param $vars_count i32) (param $reader i32) (param $handle i32) (param i32) (result i32)
+        (param $vars i32) (param $vars_count i32) (param $reader i32) (param $handle i32) (param $length i32) (result i32)
         (global.set $vars (local.get $vars))
         (global.set $vars_end (i32.add (local.get $vars) (i32.shl (local.get $vars_count) (i32.const 4))))
         (global.set $reader (select (local.get $handle) (i32.const 0) (local.get $reader)))
+        (global.set $data (local.get $handle))
+        (global.set $data_length (local.get $length))
         (global.set $requests (i32.add (global.get $requests) (i32.const 1)))
         (global.set $asked (i32.const 0))
         (memory.fill (i32.const 0x10) (i32.const 0) (i32.const 0x30))

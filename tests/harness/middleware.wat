@@ -1,8 +1,10 @@
 ;; What makes a middleware of `tests/harness/guest.wat`: each part goes where that has a line like the part's first. More helpers
 ;; for a test:
 ;;
-;;   inward          $inward calls with the request as it came, $inward_of with another body: whether there is a response
+;;   inward          $inward calls with the request as it came, $inward_of with another body: whether there is a response;
+;;                   $add_var adds to the environ before that
 ;;   its response    $pass makes it one's own, also if it is a failure; an iterable is `$held`
+;;                   $failure is the case, if it is a failure
 ;;   its iterable    $relay in `$next` passes on what it brings: whether it is a block; $shut closes it, $drop drops it
 ;;
 ;; What came inward is at 0xa0 (`result<response, failure>`) and at 0xd0 (`result<option<list<u8>>, string>`).
@@ -53,6 +55,16 @@
     (global.set $held (select (i32.load (i32.const 0xbc)) (i32.const 0) (i32.load8_u (i32.const 0xb8))))
     (return (i32.const 1))))
   (i32.const 0))
+(func $add_var (param $name i32) (param $name_length i32) (param $value i32) (param $value_length i32)
+  (local $start i32) (local $size i32)
+  (local.set $size (i32.sub (global.get $vars_end) (global.get $vars)))
+  (local.set $start
+    (call $realloc (global.get $vars) (local.get $size) (i32.const 4) (i32.add (local.get $size) (i32.const 16))))
+  (global.set $vars (local.get $start))
+  (global.set $vars_end (i32.add (local.get $start) (i32.add (local.get $size) (i32.const 16))))
+  (local.set $start (i32.add (local.get $start) (local.get $size)))
+  (call $string (local.get $start) (local.get $name) (local.get $name_length))
+  (call $string (i32.add (local.get $start) (i32.const 8)) (local.get $value) (local.get $value_length)))
 (func $inward (result i32)
   (local $reader i32)
   (local.set $reader (global.get $reader))
@@ -60,9 +72,14 @@
   (call $inward_with (i32.ne (local.get $reader) (i32.const 0)) (local.get $reader) (i32.const 0)))
 (func $inward_of (param $body i32) (param $length i32) (result i32)
   (call $inward_with (i32.const 0) (local.get $body) (local.get $length)))
+(func $failure (result i32) (i32.load8_u (i32.const 0xa4)))
 (func $pass
   (memory.copy (i32.const 0x10) (i32.const 0xa0) (i32.const 0x24))
-  (if (i32.and (i32.eqz (i32.load8_u (i32.const 0xa0))) (i32.load8_u (i32.const 0xb8))) (then (call $stream))))
+  (if (i32.eqz (i32.load8_u (i32.const 0xa0))) (then
+    ;; Where `$header` adds to them.
+    (memory.copy (i32.const 0x10000) (i32.load (i32.const 0x20)) (i32.shl (i32.load (i32.const 0x24)) (i32.const 4)))
+    (i32.store (i32.const 0x20) (i32.const 0x10000))
+    (if (i32.load8_u (i32.const 0xb8)) (then (call $stream))))))
 (func $relay (result i32)
   (call $inward_next (global.get $held) (i32.const 0xd0))
   (memory.copy (i32.const 0x40) (i32.const 0xd0) (i32.const 0x10))
