@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{chain, configuration};
+use super::configuration;
 use crate::harness::{Server, guest, run, wat, wat_middleware};
 
 /// Fails before serving: the status, and one line that names all of this.
@@ -143,19 +143,4 @@ fn a_reload_reads_the_file_again() {
     server.signal(rustix::process::Signal::HUP);
     server.wait_for_log("The reload failed, nothing has changed: ");
     assert_eq!(server.get("/").header("X-Mark"), Some("two"));
-}
-
-#[test]
-fn a_link_has_no_grants_of_the_app() {
-    // The Python guest cannot be a middleware; what a link is granted is seen where it is refused.
-    let directory = tempfile::tempdir().unwrap();
-    let middleware = marking("ungranted", "yes");
-    let path = configuration(directory.path(), "", &[(&middleware, "dir = ['/nowhere::/data']")]);
-    fails(
-        &["serve", &app(), "-c", &path.display().to_string()],
-        33,
-        &["--dir /nowhere"],
-    );
-    let server = chain(&app(), &[&middleware], &["--dir", "/tmp::/data"]);
-    assert_eq!(server.get("/").text(), "plain");
 }

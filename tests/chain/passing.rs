@@ -134,8 +134,8 @@ fn a_large_body_goes_through_a_chain_in_constant_memory() {
         (func $next (if (i32.le_u (global.get $asked) (i32.const 4801)) (then (call $block_of (i32.const 65536)))))"#,
     );
     let server = chain(&app, &[middleware.as_str(); 3], &[]);
-    let pid = server.workers()[0];
     server.get("/");
+    let pid = server.workers()[0];
     let before = resident_bytes(pid);
     let mut client = server.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes());
