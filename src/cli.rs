@@ -77,6 +77,18 @@ enum Command {
         cache: CacheOptions,
     },
 
+    /// Link middleware and an app into one component: one file, one sandbox, one fate. `serve --middleware` gives each
+    /// its own.
+    Compose {
+        /// The middleware, the outermost first, and the app at the end.
+        #[arg(required = true, num_args = 2.., value_name = "FILE")]
+        files: Vec<PathBuf>,
+
+        /// The component to write.
+        #[arg(short, long, default_value = "composed.wasm", value_name = "FILE")]
+        output: PathBuf,
+    },
+
     /// Write completions for a shell to standard output.
     Completions {
         /// The shell.
@@ -132,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Compile { app, cache } => cache
             .open()
             .and_then(|cache| component::compile(&Source::File(app), &cache, &sandbox::fits, &mut io::stdout().lock())),
+        Command::Compose { files, output } => component::compose(&files, &output),
         Command::Completions { shell } => completions(shell),
     };
     log::flush();

@@ -37,6 +37,8 @@ pub enum Kind {
     TooLarge = 17,
     /// A middleware where an app belongs, or an app where a middleware belongs.
     OtherRole = 18,
+    /// Components that are a chain, and cannot be linked into one component.
+    NoComposition = 19,
     /// `module:attribute` names no module or no attribute, or what it names is not callable.
     PythonNotFound = 20,
     /// The Python app raised while it was imported.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -163,14 +164,29 @@ impl Bundle {
     }
 }
 
+/// A component without its bundle, and the bundle's section as it can be appended to another component.
+pub fn split(mut component: Vec<u8>) -> (Vec<u8>, Option<Vec<u8>>) {
+    let Some((place, _)) = locate(&component) else {
+        return (component, None);
+    };
+    let section = component.drain(place).collect();
+    (component, Some(section))
+}
+
 /// The content of the bundle's section, if there is one at the top level.
 fn find_section(component: &[u8]) -> Option<&[u8]> {
+    locate(component).map(|(_, content)| content)
+}
+
+/// Where the bundle's section is, and its content.
+fn locate(component: &[u8]) -> Option<(Range<usize>, &[u8])> {
     // Magic number and version, then sections: an id, a size, and that many bytes.
     let mut rest = component.get(8..)?;
     if component.get(..4)? != b"\0asm" {
         return None;
     }
     while let Some((&id, after)) = rest.split_first() {
+        let start = component.len() - rest.len();
         let (size, after) = leb128(after)?;
         let content = after.get(..size)?;
         rest = after.get(size..)?;
@@ -180,7 +196,7 @@ fn find_section(component: &[u8]) -> Option<&[u8]> {
         if let Some((length, named)) = leb128(content)
             && named.get(..length) == Some(SECTION.as_bytes())
         {
-            return named.get(length..);
+            return Some((start..component.len() - rest.len(), named.get(length..)?));
         }
     }
     None

@@ -3,6 +3,7 @@
 mod binary;
 pub mod bundle;
 mod cache;
+mod compose;
 mod report;
 mod signature;
 mod world;
@@ -19,6 +20,7 @@ use crate::progress::Progress;
 
 pub use bundle::Bundle;
 pub use cache::{Cache, map};
+pub use compose::compose;
 pub use report::{check, compile, inspect};
 pub use world::{Misfit, Role};
 

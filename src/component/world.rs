@@ -10,7 +10,7 @@ use crate::log::printable;
 
 /// The interface that an app exports, at the version that this host offers.
 pub const APPLICATION: &str = "wsgi:gateway/application@0.1.0";
-const INTERFACE: &str = "wsgi:gateway/application";
+pub const INTERFACE: &str = "wsgi:gateway/application";
 const PACKAGE: &str = "wsgi:gateway/";
 const VERSION: Version = Version {
     major: 0,
