@@ -105,10 +105,12 @@ impl inner::Host for State {
 
 impl inner::HostChunks for State {
     async fn next(&mut self, chunks: Resource<Inner>) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
+        let inner = self.table.get_mut(&chunks)?;
         let left = self.watch.hold();
-        let block = self.table.get_mut(&chunks)?.next().await;
+        let block = inner.next().await;
         self.watch.resume(left);
-        if let Err(why) = &block {
+        // Asking an iterable that is closed is the link's own mistake, and the log has nothing of it yet.
+        if let (Err(why), Some(_)) = (&block, &inner.chunks) {
             self.turn.told = Some(Failure::Exception(why.clone()));
         }
         Ok(block)

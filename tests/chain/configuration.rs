@@ -3,18 +3,8 @@
 use std::path::Path;
 
 use super::configuration;
+use crate::command_line::fails;
 use crate::harness::{Server, guest, run, wat, wat_middleware};
-
-/// Fails before serving: the status, and one line that names all of this.
-fn fails(arguments: &[&str], status: i32, names: &[&str]) {
-    let output = run(arguments);
-    let error = String::from_utf8_lossy(&output.stderr);
-    let line = error.lines().last().unwrap_or_default();
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {error}");
-    for name in names {
-        assert!(line.contains(name), "{name}: {line}");
-    }
-}
 
 fn app() -> String {
     wat("plain", r#"(func $call (call $body "plain"))"#)

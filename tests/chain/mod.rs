@@ -2,6 +2,7 @@
 
 mod blame;
 mod closing;
+mod composed;
 mod configuration;
 mod odd;
 mod passing;

@@ -131,6 +131,14 @@ fn an_iterable_is_returned_once() {
     }
 }
 
+#[test]
+fn a_link_that_asks_what_it_has_closed_is_to_blame_for_it() {
+    let hasty = wat_middleware("hasty", "(func $next (call $shut) (drop (call $relay))) (func $close)");
+    let server = chain(&app(), &[&hasty], &[]);
+    assert_eq!(server.get("/").status(), 500);
+    server.wait_for_log("[ERROR] hasty: GET /: the iterable is closed");
+}
+
 /// Descriptors that a process has open.
 fn descriptors(pid: u32) -> usize {
     let all = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there");

@@ -47,7 +47,7 @@ fn says(arguments: &[&str]) -> String {
 }
 
 /// The one line that a command fails with, which has the status and names all of this.
-fn fails(arguments: &[&str], status: i32, names: &[&str]) -> String {
+pub fn fails(arguments: &[&str], status: i32, names: &[&str]) -> String {
     fails_as(&command(arguments), status, names)
 }
 
