@@ -49,6 +49,12 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 const ADDRESS_SPACE_BYTES: u64 = 48 << 40;
 const ADDRESS_SPACE_PER_MEMORY_BYTES: u64 = (4 << 30) + (64 << 20);
 
+/// Linux lets a process have 65,530 mappings (vm.max_map_count); this many are for the slots of all links together.
+const MAPPINGS: u64 = 60_000;
+/// The two stacks of a slot and their guards, and what a memory in use is split into.
+const MAPPINGS_PER_SLOT: u64 = 4;
+const MAPPINGS_PER_MEMORY: u64 = 4;
+
 /// Resident bytes that a slot keeps between two uses. What a guest dirtied within them is copied back from
 /// the image, which beats giving the pages up and faulting them in again.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -100,8 +106,10 @@ pub fn compiler() -> wasmtime::Result<Engine> {
 
 /// How many instances of a component with these needs fit its share of the address space, at most `wanted`.
 pub fn slots(needs: &Needs, wanted: u32, shares: u32) -> u32 {
-    let each = u64::from(needs.memories.max(1)) * ADDRESS_SPACE_PER_MEMORY_BYTES;
-    let fit = u32::try_from(ADDRESS_SPACE_BYTES / u64::from(shares.max(1)) / each).unwrap_or(u32::MAX);
+    let (shares, memories) = (u64::from(shares.max(1)), u64::from(needs.memories.max(1)));
+    let by_space = ADDRESS_SPACE_BYTES / shares / (memories * ADDRESS_SPACE_PER_MEMORY_BYTES);
+    let by_mappings = MAPPINGS / shares / (MAPPINGS_PER_SLOT + memories * MAPPINGS_PER_MEMORY);
+    let fit = u32::try_from(by_space.min(by_mappings)).unwrap_or(u32::MAX);
     wanted.min(fit).max(1)
 }
 

@@ -31,6 +31,13 @@ fn a_chain_of_five_passes_everything_on() {
 }
 
 #[test]
+fn a_chain_is_as_long_as_its_limit_allows() {
+    let middleware = wat_middleware("one-of-many", "");
+    let server = chain(&app(), &[middleware.as_str(); 16], &[]);
+    assert_eq!(server.get("/stream").text(), "block,block,block,");
+}
+
+#[test]
 fn a_middleware_adds_to_the_environ_and_to_the_response() {
     let app = wat(
         "private",
