@@ -69,6 +69,32 @@ fn a_link_that_is_given_up_leaves_nothing_open() {
 }
 
 #[test]
+fn a_chain_whose_client_has_gone_is_given_up_as_a_whole() {
+    let app = wat(
+        "busy",
+        r#"(func $call (if (call $at "/busy") (then (call $stream)) (else (call $body "fine"))))
+        (func $next (if (i32.eq (global.get $asked) (i32.const 1)) (then (call $block "block")) (else (loop $on (br $on)))))"#,
+    );
+    let passing = wat_middleware("patient", "");
+    let server = chain(
+        &app,
+        &[passing.as_str(); 3],
+        &["--timeout", "0", "--max-instances", "1", "--instance-timeout", "60"],
+    );
+    for times in 1..=2 {
+        let mut client = server.client();
+        client.send(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.fill_until(b"block");
+        drop(client);
+        server.wait_for_log_times(
+            "patient: GET /busy: the client has gone, and the app did not stop",
+            times,
+        );
+        assert_eq!(server.get("/").text(), "fine");
+    }
+}
+
+#[test]
 fn what_a_failed_link_held_is_closed_by_the_host() {
     let moments = [
         ("call", "(func $call (drop (call $inward)) (unreachable))"),
