@@ -112,7 +112,7 @@ pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Res
 pub fn refuse(host: &Host, peer: &Peer, refused: &Refused) -> Response<Body> {
     let record = host.access_log.begin_refused(&refused.line, &peer.remote);
     let fault = Fault::Refused(refused.refusal);
-    report(&host.app.name, peer, &fault);
+    report(host.chain.name(), peer, &fault);
     let (head, body) = page(refused.head_only, &fault);
     let body = body
         .with_record(record, head.status)
