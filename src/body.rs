@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -13,12 +12,14 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
 use crate::access_log::Record;
-use crate::flow::Flow;
+use crate::flow::{Block, Exchange};
 use crate::log;
 use crate::sandbox::{Chunks, Failure};
 
 /// How long a guest that is at work on a block may go on after its client has gone, so that it can be closed in order.
 const GONE_GRACE: Duration = Duration::from_secs(1);
+/// What the log says then.
+pub const GONE: &str = "the client has gone, and the app did not stop";
 
 /// The body ended before it was complete: the connection has to be cut.
 #[derive(Debug)]
@@ -37,8 +38,8 @@ pub struct Body {
     blocks: Blocks,
     sent: u64,
     end: Option<(Record, StatusCode)>,
-    /// Of the connection that it is sent over.
-    flow: Option<Rc<Flow>>,
+    /// What it is the response of.
+    exchange: Option<Exchange>,
     /// Whether only a reset can tell the client that the body is incomplete.
     reset: bool,
 }
@@ -66,7 +67,7 @@ impl Body {
             blocks,
             sent: 0,
             end: None,
-            flow: None,
+            exchange: None,
             reset: false,
         }
     }
@@ -82,57 +83,67 @@ impl Body {
         self
     }
 
-    /// Names the connection that it is sent over, and says whether the body ends only where that ends.
-    pub fn with_flow(mut self, flow: Rc<Flow>, ends_with_connection: bool) -> Self {
-        self.flow = Some(flow);
+    /// Goes out with its head now; says whether the body ends only where the connection ends.
+    pub fn with_exchange(mut self, exchange: Exchange, ends_with_connection: bool) -> Self {
+        exchange.given();
+        self.exchange = Some(exchange);
         self.reset = ends_with_connection;
         self
+    }
+
+    /// Whether what comes next has to wait until a block is on its way. hyper would gather blocks in its buffers. In
+    /// HTTP/2 it would also let go of a body that waits for the client to open its window.
+    fn paces(&self, exchange: &Exchange) -> bool {
+        self.is_streamed() || exchange.is_multiplexed()
     }
 }
 
 impl http_body::Body for Body {
-    type Data = Bytes;
+    type Data = Block;
     type Error = Cut;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        if let Some(flow) = &self.flow {
-            // hyper would gather blocks in its buffers; here each is sent before the next is asked for (PEP 3333).
-            ready!(flow.poll_sent(context));
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Block>, Cut>>> {
+        if let Some(exchange) = &self.exchange {
+            ready!(exchange.poll_delivered(context));
         }
         let block = match &mut self.blocks {
             Blocks::Whole(bytes) if bytes.is_empty() => None,
             Blocks::Short(bytes) if bytes.is_empty() => Some(Err(Cut)),
             Blocks::Whole(bytes) | Blocks::Short(bytes) => Some(Ok(std::mem::take(bytes))),
             Blocks::Stream(blocks) => ready!(blocks.poll_recv(context)),
-            Blocks::Incomplete => return Poll::Ready(Some(Err(Cut))),
+            Blocks::Incomplete => Some(Err(Cut)),
         };
         match block {
             None => Poll::Ready(None),
-            Some(Ok(block)) => {
-                self.sent += block.len() as u64;
-                if let (Blocks::Stream(_), Some(flow)) = (&self.blocks, &self.flow) {
-                    flow.block_given();
-                }
+            Some(Ok(bytes)) => {
+                self.sent += bytes.len() as u64;
+                let block = match &self.exchange {
+                    Some(exchange) if self.paces(exchange) => exchange.give(bytes),
+                    Some(exchange) => {
+                        exchange.given();
+                        bytes.into()
+                    }
+                    None => bytes.into(),
+                };
                 Poll::Ready(Some(Ok(Frame::data(block))))
             }
             Some(Err(cut)) => {
-                let Some(flow) = self.flow.clone() else {
-                    return Poll::Ready(Some(Err(cut)));
-                };
-                if self.reset {
-                    flow.cut();
-                }
-                // hyper drops what it still holds when it sees an error: the head, and what there is of the body.
                 self.blocks = Blocks::Incomplete;
-                flow.block_given();
-                ready!(flow.poll_sent(context));
+                if let Some(exchange) = &self.exchange {
+                    if self.reset {
+                        exchange.cut();
+                    }
+                    // hyper drops what it still holds when it sees an error: the head, and what there is of the body.
+                    ready!(exchange.poll_flushed(context));
+                }
                 Poll::Ready(Some(Err(cut)))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.blocks, Blocks::Whole(bytes) if bytes.is_empty())
+        let delivered = self.exchange.as_ref().is_none_or(Exchange::is_delivered);
+        delivered && matches!(&self.blocks, Blocks::Whole(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -145,9 +156,6 @@ impl http_body::Body for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(flow) = &self.flow {
-            flow.end();
-        }
         if let Some((record, status)) = self.end.take() {
             record.end(status, self.sent);
         }
@@ -240,10 +248,7 @@ impl Source {
                     }
                 }
                 Some(Err(_)) => permit.send(Err(Cut)),
-                None => log::info(format_args!(
-                    "{}: the client has gone, and the app did not stop",
-                    self.name
-                )),
+                None => log::info(format_args!("{}: {GONE}", self.name)),
             }
         }
         drop(sender);
@@ -264,7 +269,7 @@ pub fn warn_long(name: &str) {
 }
 
 /// Waits for the guest; once the client has gone, only a little longer.
-async fn watched<T>(work: impl Future<Output = T>, gone: impl Future<Output = ()>) -> Option<T> {
+pub async fn watched<T>(work: impl Future<Output = T>, gone: impl Future<Output = ()>) -> Option<T> {
     let mut work = pin!(work);
     tokio::select! {
         biased;

@@ -15,8 +15,8 @@ const SOFTWARE: &str = concat!("wsgi-host/", env!("CARGO_PKG_VERSION"));
 pub struct Setting<'a> {
     pub local: &'a Endpoint,
     pub peer: &'a Endpoint,
-    /// Whether the peer may speak for the client.
-    pub trusted: bool,
+    /// How the client came here: `http` or `https`.
+    pub scheme: &'a str,
     pub multiprocess: bool,
     pub run_once: bool,
     /// What becomes of names with `_`.
@@ -56,7 +56,10 @@ pub fn variables(parts: &Parts, setting: &Setting<'_>) -> Vec<(String, String)> 
     }
 
     let boolean = |value: bool| if value { "true" } else { "false" }.to_owned();
-    set("wsgi.url_scheme", scheme(&parts.headers, setting.trusted).to_owned());
+    set("wsgi.url_scheme", setting.scheme.to_owned());
+    if setting.scheme == "https" {
+        set("HTTPS", "on".to_owned());
+    }
     set("wsgi.multithread", boolean(false));
     set("wsgi.multiprocess", boolean(setting.multiprocess));
     set("wsgi.run_once", boolean(setting.run_once));
@@ -97,6 +100,8 @@ pub fn target(parts: &Parts) -> String {
 pub fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
+        // With the dot that RFC 3875, 4.1.16 asks for, as in gunicorn, nginx and Apache.
+        Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/1.1",
     }
 }
@@ -130,15 +135,6 @@ fn server(parts: &Parts, local: &Endpoint) -> (String, String) {
                 _ => (host, "80".to_owned()),
             }
         }
-    }
-}
-
-/// `https` only if a proxy that may speak for the client says so. This connection itself is in the clear.
-fn scheme(headers: &HeaderMap, trusted: bool) -> &'static str {
-    let said = headers.get("x-forwarded-proto").filter(|_| trusted);
-    match said {
-        Some(proto) if proto.as_bytes().eq_ignore_ascii_case(b"https") => "https",
-        _ => "http",
     }
 }
 
@@ -212,12 +208,12 @@ mod tests {
         Endpoint::Inet(address.parse().unwrap())
     }
 
-    fn vars(request: http::request::Builder, trusted: bool) -> std::collections::HashMap<String, String> {
+    fn vars(request: http::request::Builder) -> std::collections::HashMap<String, String> {
         let (local, peer) = (inet("127.0.0.1:8000"), inet("127.0.0.2:4711"));
         let setting = Setting {
             local: &local,
             peer: &peer,
-            trusted,
+            scheme: "http",
             multiprocess: true,
             run_once: true,
             header_map: Underscores::Drop,
@@ -231,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_path_is_decoded_a_character_a_byte() {
-        let vars = vars(Request::get("/caf%C3%A9%2Fx//../y%zz?q=%20"), false);
+        let vars = vars(Request::get("/caf%C3%A9%2Fx//../y%zz?q=%20"));
         assert_eq!(vars["PATH_INFO"], "/caf\u{c3}\u{a9}/x//../y%zz");
         assert_eq!(vars["QUERY_STRING"], "q=%20");
         assert_eq!(vars["REQUEST_URI"], "/caf%C3%A9%2Fx//../y%zz?q=%20");
@@ -239,11 +235,11 @@ mod tests {
 
     #[test]
     fn targets_of_every_form() {
-        let absolute = vars(Request::get("http://example.org:81/a?b").header("host", "other"), false);
+        let absolute = vars(Request::get("http://example.org:81/a?b").header("host", "other"));
         assert_eq!(absolute["PATH_INFO"], "/a");
         assert_eq!(absolute["HTTP_HOST"], "example.org:81");
         assert_eq!(absolute["REQUEST_URI"], "http://example.org:81/a?b");
-        let asterisk = vars(Request::options("*"), false);
+        let asterisk = vars(Request::options("*"));
         assert_eq!(
             (asterisk["PATH_INFO"].as_str(), asterisk["REQUEST_URI"].as_str()),
             ("", "*")
@@ -262,7 +258,7 @@ mod tests {
             .header("x-real", b"\xe9".as_slice())
             .header("content-type", "text/plain")
             .header("content-length", "3");
-        let vars = vars(request, false);
+        let vars = vars(request);
         assert_eq!(vars["HTTP_ACCEPT"], "a,b");
         assert_eq!(vars["HTTP_COOKIE"], "a=1; b=2");
         assert_eq!(vars["HTTP_X_REAL"], "\u{e9}");
@@ -273,13 +269,6 @@ mod tests {
         for absent in ["HTTP_PROXY", "HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"] {
             assert!(!vars.contains_key(absent), "{absent}");
         }
-    }
-
-    #[test]
-    fn the_scheme_is_only_a_trusted_proxys_to_change() {
-        let request = || Request::get("/").header("x-forwarded-proto", "https");
-        assert_eq!(vars(request(), false)["wsgi.url_scheme"], "http");
-        assert_eq!(vars(request(), true)["wsgi.url_scheme"], "https");
     }
 
     #[test]
@@ -330,12 +319,13 @@ mod tests {
         #[test]
         fn every_head_keeps_the_contract(
             parts in heads(),
-            (unix, trusted, multiprocess, run_once, dangerous) in any::<(bool, bool, bool, bool, bool)>(),
+            (unix, secure, multiprocess, run_once, dangerous) in any::<(bool, bool, bool, bool, bool)>(),
         ) {
             let local = if unix { Endpoint::Unix("/run/app".into()) } else { inet("[::1]:8000") };
             let peer = if unix { Endpoint::Unix("".into()) } else { inet("[::1]:4711") };
             let header_map = if dangerous { Underscores::Dangerous } else { Underscores::Drop };
-            let setting = Setting { local: &local, peer: &peer, trusted, multiprocess, run_once, header_map };
+            let scheme = if secure { "https" } else { "http" };
+            let setting = Setting { local: &local, peer: &peer, scheme, multiprocess, run_once, header_map };
             let vars = variables(&parts, &setting);
             let map: std::collections::HashMap<&str, &str> =
                 vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -3,7 +3,6 @@
 //! All workers accept from the same sockets. A connection that waits in the queue belongs to none of them, so it
 //! is not lost with a worker that dies.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 
 use crate::fault::{Fault, Kind, Result};
-use crate::log;
+use crate::{activation, log};
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// Address to listen at; may be repeated. Port 0 takes a free one. An empty HOST means all interfaces.
+    /// Address to listen at; may be repeated. Port 0 takes a free one. An empty HOST means all interfaces. Sockets from
+    /// systemd (LISTEN_FDS) are used instead.
     #[arg(short, long, default_value = "127.0.0.1:8000", value_name = "HOST:PORT|unix:PATH")]
     pub bind: Vec<String>,
 
@@ -37,11 +37,12 @@ pub enum Endpoint {
     Unix(PathBuf),
 }
 
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Endpoint {
+    /// As a URL, where it can be one.
+    pub fn url(&self, scheme: &str) -> String {
         match self {
-            Self::Inet(address) => write!(f, "http://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Inet(address) => format!("{scheme}://{address}"),
+            Self::Unix(path) => format!("unix:{}", path.display()),
         }
     }
 }
@@ -52,6 +53,8 @@ pub struct Listener {
     pub endpoint: Endpoint,
     /// Device and inode of a Unix socket: another server may have taken its name since.
     file: Option<(u64, u64)>,
+    /// Whether it is somebody else's: it stays when this server ends, and so does what waits in its queue.
+    inherited: bool,
 }
 
 /// What a worker is told of it.
@@ -61,8 +64,13 @@ pub struct Handover {
     pub endpoint: Endpoint,
 }
 
-/// Takes the addresses, so that one that is in use is found out at once. Nobody can connect yet.
+/// Takes the addresses, so that one that is in use is found out at once. Nobody can connect yet. Sockets that systemd
+/// hands over are used instead, as in gunicorn.
 pub fn bind_all(options: &Options) -> Result<Vec<Listener>> {
+    let inherited = activation::sockets()?;
+    if !inherited.is_empty() {
+        return inherited.into_iter().map(Listener::inherit).collect();
+    }
     options.bind.iter().map(|address| Listener::bind(address)).collect()
 }
 
@@ -76,11 +84,39 @@ impl Listener {
         bound.map_err(|error| explain(address, &error))
     }
 
+    fn inherit(fd: OwnedFd) -> Result<Self> {
+        let number = fd.as_raw_fd();
+        let socket = Socket::from(fd);
+        let address = socket.is_listener().and_then(|listens| match listens {
+            true => socket.set_nonblocking(true).and_then(|()| socket.local_addr()),
+            false => Err(io::Error::other("it does not listen")),
+        });
+        let fault = |why: String| {
+            let text = format!("cannot listen at a socket from systemd (descriptor {number}): {why}");
+            Fault::new(Kind::AddressInvalid, text)
+        };
+        let address = address.map_err(|error| fault(error.to_string()))?;
+        let endpoint = match address.as_socket() {
+            Some(address) => Endpoint::Inet(address),
+            None if address.is_unix() => Endpoint::Unix(address.as_pathname().map(PathBuf::from).unwrap_or_default()),
+            None => return Err(fault("it is of neither TCP nor a Unix socket".into())),
+        };
+        Ok(Self {
+            socket,
+            endpoint,
+            file: None,
+            inherited: true,
+        })
+    }
+
     /// Lets clients in.
     pub fn listen(&self, options: &Options) -> Result<()> {
+        if self.inherited {
+            return Ok(());
+        }
         self.socket
             .listen(options.backlog)
-            .map_err(|error| explain(&self.endpoint.to_string(), &error))
+            .map_err(|error| explain(&self.endpoint.url("http"), &error))
     }
 
     /// Lets the workers that are started from now on inherit the socket.
@@ -99,6 +135,8 @@ impl Listener {
     /// ignore clients that knock: they try again in a second, when the address is closed or somebody else's.
     pub fn refuse_newcomers(&self) {
         match &self.endpoint {
+            // Whoever comes now is the next server's.
+            _ if self.inherited => {}
             Endpoint::Unix(_) => self.remove_file(),
             Endpoint::Inet(_) => {
                 if let Err(error) = self.socket.attach_filter(&IGNORE_SYN) {
@@ -169,6 +207,7 @@ fn bind_inet(address: SocketAddr) -> io::Result<Listener> {
         socket,
         endpoint: Endpoint::Inet(bound),
         file: None,
+        inherited: false,
     })
 }
 
@@ -199,6 +238,7 @@ fn bind_unix(path: PathBuf) -> io::Result<Listener> {
         socket,
         file: file_of(&path),
         endpoint: Endpoint::Unix(path),
+        inherited: false,
     })
 }
 

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SERVER};
@@ -14,12 +13,13 @@ use hyper::body::{Body as _, Incoming};
 use crate::access_log::AccessLog;
 use crate::body::{self, Body, Source};
 use crate::environ;
-use crate::flow::Flow;
+use crate::flow::Exchange;
 use crate::listener::Endpoint;
-use crate::log;
+use crate::pace::Pace;
 use crate::response::{self, Head};
 use crate::sandbox::{Chain, Failure, Input, Reply, ReplyBody, Terms, Upload};
 use crate::strict::{self, Refusal, Refused};
+use crate::{log, origin_form, proxy};
 
 /// How much of a path names a request in the log.
 const NAME_BYTES: usize = 200;
@@ -36,7 +36,7 @@ pub struct Host {
     /// Whether other instances of the app may run at the same time.
     pub multiprocess: bool,
     /// How long an app's read waits for the client.
-    pub body_timeout: Duration,
+    pub pace: Pace,
     /// Whether the worker is about to end, so that every response is its connection's last.
     pub draining: Cell<bool>,
 }
@@ -45,8 +45,10 @@ pub struct Host {
 pub struct Peer {
     pub local: Endpoint,
     pub remote: Endpoint,
+    /// Whether the other end may speak for the client.
     pub trusted: bool,
-    pub flow: Rc<Flow>,
+    /// Whether it is TLS.
+    pub secure: bool,
 }
 
 impl Peer {
@@ -67,8 +69,12 @@ enum Fault {
     Invalid(String),
 }
 
-pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
+pub async fn answer(host: &Host, peer: &Peer, exchange: Exchange, request: Request<Incoming>) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let form = match parts.version {
+        Version::HTTP_2 => origin_form::of_http2(&mut parts).map_err(Refusal::bad),
+        _ => Ok(()),
+    };
     let record = host.access_log.begin(&parts, &peer.remote);
     let target = target(&parts);
     let name: Arc<str> = format!("{}: {target}", host.chain.name()).into();
@@ -76,10 +82,11 @@ pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Res
     let upload = Upload::new(is_large(&parts, length));
     let terms = Terms {
         name: name.clone(),
-        patience: host.body_timeout,
+        pace: host.pace,
         requests: host.requests.clone(),
     };
-    let response = match strict::check(&parts, length, &host.requests) {
+    let valid = form.and_then(|()| strict::check(&parts, length, &host.requests));
+    let response = match valid {
         Ok(()) => {
             let input = Input::of(body, terms, upload.clone());
             respond(host, peer, &parts, input, &name, target).await
@@ -104,19 +111,17 @@ pub async fn answer(host: &Host, peer: &Peer, request: Request<Incoming>) -> Res
     let ends_with_connection = parts.version == Version::HTTP_10 && head.length.is_none();
     let body = body
         .with_record(record, head.status)
-        .with_flow(peer.flow.clone(), ends_with_connection);
+        .with_exchange(exchange, ends_with_connection);
     assemble(head, body)
 }
 
 /// The answer to what is no valid request, and was never parsed.
-pub fn refuse(host: &Host, peer: &Peer, refused: &Refused) -> Response<Body> {
+pub fn refuse(host: &Host, peer: &Peer, exchange: Exchange, refused: &Refused) -> Response<Body> {
     let record = host.access_log.begin_refused(&refused.line, &peer.remote);
     let fault = Fault::Refused(refused.refusal);
     report(host.chain.name(), peer, &fault);
     let (head, body) = page(refused.head_only, &fault);
-    let body = body
-        .with_record(record, head.status)
-        .with_flow(peer.flow.clone(), false);
+    let body = body.with_record(record, head.status).with_exchange(exchange, false);
     assemble(head, body)
 }
 
@@ -128,10 +133,14 @@ async fn respond(
     name: &Arc<str>,
     target: String,
 ) -> Result<(Head, Body), Fault> {
+    let forwarded = match peer.trusted {
+        true => proxy::scheme(&parts.headers).map_err(|why| Fault::Refused(Refusal::bad(why)))?,
+        false => None,
+    };
     let setting = environ::Setting {
         local: &peer.local,
         peer: &peer.remote,
-        trusted: peer.trusted,
+        scheme: forwarded.unwrap_or(if peer.secure { "https" } else { "http" }),
         multiprocess: host.multiprocess,
         run_once: host.chain.run_once(),
         header_map: host.requests.header_map,

@@ -11,8 +11,9 @@ use crate::fault::{Fault, Kind, Result};
 use crate::links::{self, App, Middleware};
 use crate::python::{AppSpec, Build};
 use crate::sandbox::{ChainOptions, GrantOptions, Limits};
+use crate::tls::{self, Identity};
 use crate::worker::Orders;
-use crate::{access_log, connection, listener, log, proxy, strict};
+use crate::{access_log, connection, descriptors, gate, listener, log, proxy, proxy_protocol, strict};
 
 /// The page that is served when no app is named, in the text format, so that the first try needs no toolchain.
 const WELCOME: Source = Source::Embedded {
@@ -42,6 +43,12 @@ pub struct Options {
     arbiter: arbiter::Options,
 
     #[command(flatten)]
+    tls: tls::Options,
+
+    #[command(flatten)]
+    gate: gate::Options,
+
+    #[command(flatten)]
     http: connection::Options,
 
     #[command(flatten)]
@@ -49,6 +56,9 @@ pub struct Options {
 
     #[command(flatten)]
     proxy: proxy::Options,
+
+    #[command(flatten)]
+    proxy_protocol: proxy_protocol::Options,
 
     #[command(flatten)]
     pub limits: Limits,
@@ -104,6 +114,7 @@ pub type Read = Arc<dyn Fn() -> Result<Options> + Send + Sync>;
 pub fn run(read: Read) -> Result<()> {
     let options = read()?;
     let workers = options.arbiter.worker_count()?;
+    let connections = options.gate.worker_connections;
     if let Some(log::Destination::File(path)) = &options.access_log.access_logfile {
         writable("--access-logfile", path)?;
     }
@@ -113,6 +124,9 @@ pub fn run(read: Read) -> Result<()> {
             format!("--error-logfile {}: {error}", options.log.error_logfile),
         )
     })?;
+    let scheme = if options.tls.certfile.is_some() { "https" } else { "http" };
+    // A certificate that is missing is found out before an app is compiled.
+    Identity::read(&options.tls)?;
     let listeners = listener::bind_all(&options.listener)?;
     let instances = match options.limits.max_requests {
         0 => "instances are kept".to_owned(),
@@ -134,7 +148,7 @@ pub fn run(read: Read) -> Result<()> {
     for listener in &listeners {
         log::info(format_args!(
             "Listening at: {} ({})",
-            listener.endpoint,
+            listener.endpoint.url(scheme),
             std::process::id()
         ));
     }
@@ -142,6 +156,7 @@ pub fn run(read: Read) -> Result<()> {
         "Serving: {} in {workers} workers, {instances}",
         orders.names()
     ));
+    descriptors::raise_limit(connections);
     arbiter::run(&arbiter, listeners, orders, prepare)
 }
 
@@ -160,8 +175,11 @@ fn orders(options: Options, workers: usize) -> Result<Orders> {
         links: links::prepare(&options.links, &app, &options.chain, &cache)?,
         chain: options.chain,
         requests: options.requests,
+        gate: options.gate,
         http: options.http,
         proxy: options.proxy,
+        proxy_protocol: options.proxy_protocol,
+        tls: Identity::read(&options.tls)?,
         log: options.log,
         access_log: options.access_log,
         multiprocess: workers > 1 || limits.max_instances > 1,

@@ -1,4 +1,5 @@
-//! The bytes of one connection, on their way to and from hyper: what hyper does not do about time and endings.
+//! The bytes of one connection, as they come from the socket and go there: what neither hyper nor TLS does about time
+//! and endings.
 
 use std::future::Future;
 use std::io;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::flow::Flow;
@@ -19,6 +20,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 pub struct Transport {
     stream: Accepted,
+    /// What has arrived and was only looked at so far.
+    ahead: Vec<u8>,
     flow: Rc<Flow>,
     write_timeout: Duration,
     /// Runs while a write waits for the client to read.
@@ -36,12 +39,45 @@ impl Transport {
     pub fn new(stream: Accepted, flow: Rc<Flow>, write_timeout: Duration) -> Self {
         Self {
             stream,
+            ahead: Vec::new(),
             flow,
             write_timeout,
             write_timer: None,
             linger: Linger::No,
             ended: false,
         }
+    }
+
+    /// Looks at what arrives first without taking it, until `decide` knows what it is: it is shown all that there is, up to
+    /// `limit` bytes, and says nothing as long as it needs more.
+    ///
+    /// At the end of what the client sends, or at the limit, it is an error to need more.
+    pub async fn look<T>(&mut self, limit: usize, mut decide: impl FnMut(&[u8]) -> Option<T>) -> io::Result<T> {
+        loop {
+            if let Some(decision) = decide(&self.ahead) {
+                return Ok(decision);
+            }
+            let before = self.ahead.len();
+            if before >= limit {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            let mut ahead = std::mem::take(&mut self.ahead);
+            let read = (&mut *self).take((limit - before) as u64).read_buf(&mut ahead).await;
+            self.ahead = ahead;
+            if read? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Whether anything was looked at that nobody has taken.
+    pub fn has_looked(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Takes away what was looked at.
+    pub fn skip(&mut self, bytes: usize) {
+        self.ahead.drain(..bytes.min(self.ahead.len()));
     }
 
     /// A write that waits too long is an error: the client does not read.
@@ -78,6 +114,15 @@ impl AsyncRead for Transport {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..length]);
+            self.skip(length);
+            if self.ahead.is_empty() {
+                self.ahead = Vec::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let result = on_stream!(&mut self.stream, poll_read(context, buffer));
         if matches!(result, Poll::Ready(Ok(()))) {

@@ -7,28 +7,21 @@ use std::cell::Cell;
 use std::io::BufRead;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::access_log::{self, AccessLog};
 use crate::fault::Kind;
-use crate::listener::{Accept, Accepted, Endpoint, Handover};
+use crate::gate::{self, Gate};
+use crate::listener::Handover;
 use crate::request::Host;
 use crate::sandbox::{Chain, ChainOptions, LinkOrders};
-use crate::{connection, log, proxy, strict};
-
-/// How long the queue of a socket that takes no newcomers has to be empty before it is closed.
-const QUEUE_EMPTY: Duration = Duration::from_millis(100);
-/// How long a worker goes on accepting in the end, in all.
-const QUEUE_DRAIN: Duration = Duration::from_secs(1);
-/// The pause after an error of accept, out of descriptors say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::{connection, log, proxy, proxy_protocol, strict, tls};
 
 /// Everything that a worker needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,8 +31,11 @@ pub struct Orders {
     pub links: Vec<LinkOrders>,
     pub chain: ChainOptions,
     pub requests: strict::Options,
+    pub gate: gate::Options,
     pub http: connection::Options,
     pub proxy: proxy::Options,
+    pub proxy_protocol: proxy_protocol::Options,
+    pub tls: Option<tls::Identity>,
     pub log: log::Options,
     pub access_log: access_log::Options,
     pub multiprocess: bool,
@@ -96,18 +92,19 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         requests: orders.requests,
         access_log: access_log.clone(),
         multiprocess: orders.multiprocess,
-        body_timeout: orders.http.body_timeout,
+        pace: orders.http.pace(),
         draining: Cell::new(false),
     });
     log::info(format_args!("Booting worker with pid: {}", std::process::id()));
 
-    let connections = Arc::new(Semaphore::new(orders.http.worker_connections));
-    let gate = Rc::new(Gate {
+    let setting = Rc::new(connection::Setting {
         host: host.clone(),
-        options: orders.http.clone(),
+        options: orders.http,
         proxy: orders.proxy,
-        connections: connections.clone(),
+        proxy_protocol: orders.proxy_protocol,
+        tls: orders.tls.map(|identity| identity.acceptor()).transpose()?,
     });
+    let gate = Rc::new(Gate::new(setting, orders.gate));
     let (drain, drained) = watch::channel(false);
     let accepting: Vec<_> = listeners
         .into_iter()
@@ -123,8 +120,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         for task in accepting {
             let _ = task.await;
         }
-        let all = u32::try_from(orders.http.worker_connections).unwrap_or(u32::MAX);
-        let _ = connections.acquire_many(all).await;
+        gate.empty().await;
         chain.quiet().await;
     };
     if tokio::time::timeout(orders.graceful_timeout, finished).await.is_err() {
@@ -161,80 +157,5 @@ async fn told_to_stop(access_log: &AccessLog) -> anyhow::Result<()> {
                 access_log.reopen();
             }
         }
-    }
-}
-
-/// Lets connections in.
-struct Gate {
-    host: Rc<Host>,
-    options: connection::Options,
-    proxy: proxy::Options,
-    connections: Arc<Semaphore>,
-}
-
-impl Gate {
-    async fn accept(self: Rc<Self>, listener: Accept, drained: watch::Receiver<bool>) {
-        let mut draining = drained.clone();
-        loop {
-            // The place is taken before the connection is: who finds none waits in the kernel's queue, where
-            // another worker may find them.
-            let Ok(place) = self.connections.clone().acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = draining.wait_for(|draining| *draining) => break,
-            };
-            match accepted {
-                Ok(accepted) => self.clone().spawn(accepted, drained.clone(), place),
-                Err(error) => pause_after(&error).await,
-            }
-        }
-        self.empty_queue(listener, drained).await;
-    }
-
-    /// Takes those who are waiting already, and closes the socket when nobody is.
-    async fn empty_queue(self: Rc<Self>, listener: Accept, drained: watch::Receiver<bool>) {
-        let end = tokio::time::Instant::now() + QUEUE_DRAIN;
-        while tokio::time::Instant::now() < end {
-            let Ok(place) = self.connections.clone().acquire_owned().await else {
-                return;
-            };
-            match tokio::time::timeout(QUEUE_EMPTY, listener.accept()).await {
-                Ok(Ok(accepted)) => self.clone().spawn(accepted, drained.clone(), place),
-                Ok(Err(error)) => pause_after(&error).await,
-                Err(_) => return,
-            }
-        }
-    }
-
-    fn spawn(
-        self: Rc<Self>,
-        (stream, local, remote): (Accepted, Endpoint, Endpoint),
-        drained: watch::Receiver<bool>,
-        place: OwnedSemaphorePermit,
-    ) {
-        tokio::task::spawn_local(async move {
-            let trusted = self.proxy.trusts(&remote);
-            connection::serve(
-                stream,
-                local,
-                remote,
-                trusted,
-                self.host.clone(),
-                &self.options,
-                drained,
-            )
-            .await;
-            drop(place);
-        });
-    }
-}
-
-/// A connection that was gone before it was accepted is nothing; being out of something passes, and must not end the loop.
-async fn pause_after(error: &std::io::Error) {
-    if error.kind() != std::io::ErrorKind::ConnectionAborted {
-        log::error(format_args!("cannot accept a connection: {error}; trying again"));
-        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }

@@ -107,6 +107,30 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
+fn a_connection_that_was_quiet_goes_on_where_it_was() {
+    let server = Server::start(&[&app(), "--keep-alive", "60", "--header-timeout", "60"]);
+    // Longer than it takes until the connection gives back its memory.
+    let quiet = Duration::from_millis(600);
+    let mut client = server.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/").text(), "fine");
+        std::thread::sleep(quiet);
+    }
+    // Half a request that came with the one before it.
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHo");
+    assert_eq!(client.response("GET").text(), "fine");
+    std::thread::sleep(quiet);
+    client.send(b"st: a\r\n\r\n");
+    assert_eq!(client.response("GET").text(), "fine");
+    // The last response of a connection stays its last.
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.response("GET").text(), "fine");
+    std::thread::sleep(quiet);
+    let _ = client.try_send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.read_to_end(), b"");
+}
+
+#[test]
 fn without_keep_alive_every_response_is_the_last() {
     let server = Server::start(&[&app(), "--keep-alive", "0"]);
     let mut client = server.client();
@@ -146,11 +170,13 @@ fn a_client_that_does_not_read_is_given_up() {
 
 #[test]
 fn a_worker_serves_only_so_many_connections() {
-    let server = Server::start(&[&app(), "-w", "1", "--worker-connections", "1", "--keep-alive", "60"]);
+    let server = Server::start(&[&guest("rust"), "-w", "1", "--worker-connections", "1"]);
     let mut first = server.client();
-    assert_eq!(first.get("/").text(), "fine");
+    first.send(b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(first.response("POST").status(), 100);
+    // Nobody is idle who could make way.
     let mut second = server.client();
-    second.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    second.send(b"GET /hello/x HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut stream = second.stream();
     stream
         .set_read_timeout(Some(Duration::from_millis(300)))
@@ -164,7 +190,7 @@ fn a_worker_serves_only_so_many_connections() {
         "{error}"
     );
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-    assert_eq!(first.get("/").text(), "fine");
-    drop((stream, first));
-    assert_eq!(second.response("GET").text(), "fine");
+    first.send(b"xx");
+    assert_eq!(first.response("POST").text(), "2 bytes\n");
+    assert_eq!(second.response("GET").text(), "Hello, x!\n");
 }

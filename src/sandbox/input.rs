@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use http_body::Body;
@@ -13,6 +13,7 @@ use wasmtime::component::Resource;
 use super::contract::wsgi::gateway::io;
 use super::state::State;
 use crate::log;
+use crate::pace::Pace;
 use crate::strict::{self, Refusal};
 
 /// A read hands over at most this many bytes, however many the guest asks for: what one read can make the
@@ -30,6 +31,8 @@ pub struct Input {
     terms: Terms,
     /// How much has been read.
     length: u64,
+    /// How long the client was waited for, in all.
+    waited: Duration,
     upload: Arc<Upload>,
 }
 
@@ -38,8 +41,7 @@ pub struct Input {
 pub struct Terms {
     /// `app: GET /path`, for the log.
     pub name: Arc<str>,
-    /// How long to wait for the client's next bytes; zero: without end.
-    pub patience: Duration,
+    pub pace: Pace,
     pub requests: strict::Options,
 }
 
@@ -84,6 +86,7 @@ impl Input {
             rest: Bytes::new(),
             terms,
             length: 0,
+            waited: Duration::ZERO,
             upload,
         })
     }
@@ -129,7 +132,10 @@ impl Input {
                 Progress::Ended => return Ok(Vec::new()),
                 Progress::Broken(why) => return Err(why.clone()),
             };
-            match frame(body, self.terms.patience).await {
+            let start = Instant::now();
+            let next = frame(body, self.terms.pace.patience(self.length, self.waited)).await;
+            self.waited += start.elapsed();
+            match next {
                 Ok(Some(data)) => self.take(data)?,
                 Ok(None) => {
                     self.state = Progress::Ended;
@@ -180,18 +186,17 @@ struct Unreadable {
 }
 
 /// The next data of a body; trailers end it and go nowhere (RFC 9110, 6.5.1: they never merge into the fields).
-async fn frame(body: &mut Incoming, patience: Duration) -> Result<Option<Bytes>, Unreadable> {
+async fn frame(body: &mut Incoming, patience: Option<Duration>) -> Result<Option<Bytes>, Unreadable> {
     let next = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context));
-    let frame = if patience.is_zero() {
-        next.await
-    } else {
-        tokio::time::timeout(patience, next).await.map_err(|_| Unreadable {
+    let frame = match patience {
+        None => next.await,
+        Some(patience) => tokio::time::timeout(patience, next).await.map_err(|_| Unreadable {
             why: format!(
-                "the client sent nothing of its request body for {} s",
+                "the client sent nothing of its request body for {:.1} s, or too little before",
                 patience.as_secs_f64()
             ),
             refusal: None,
-        })?
+        })?,
     };
     match frame {
         None => Ok(None),
@@ -219,11 +224,14 @@ fn describe(error: &hyper::Error) -> String {
         kind,
         Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
     );
-    if gone || error.is_incomplete_message() || error.is_closed() {
+    let stream = cause.and_then(|cause| cause.downcast_ref::<h2::Error>());
+    let reset = stream.is_some_and(|error| error.is_remote() || error.is_io());
+    if gone || reset || error.is_incomplete_message() || error.is_closed() {
         return "the client went away before the end of its request body".into();
     }
     let why = cause.map_or_else(|| error.to_string(), ToString::to_string);
     match kind {
+        None if stream.is_some() => format!("the request body is malformed: {why}"),
         Some(ErrorKind::InvalidInput | ErrorKind::InvalidData) => format!("the request body is malformed: {why}"),
         _ => format!("the request body cannot be read: {why}"),
     }

@@ -55,6 +55,21 @@ impl<T> Guard<T> {
         }
     }
 
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+
+    /// Whether there is something for hyper, or a part of it, without another byte from the client.
+    pub fn has_more(&self) -> bool {
+        !self.held.is_empty() || !self.passed.is_empty() || self.end.is_some()
+    }
+
+    /// What hyper has read and not used: it is read again, first.
+    pub fn give_back(&mut self, bytes: &[u8]) {
+        self.passed.splice(..self.sent, bytes.iter().copied());
+        self.sent = 0;
+    }
+
     /// Hands on what has passed; whether there was any.
     fn hand_on(&mut self, buffer: &mut ReadBuf<'_>) -> bool {
         let rest = &self.passed[self.sent..];

@@ -1,7 +1,10 @@
 //! Starts the program, talks to it, reads its log, and leaves nothing running.
 
+mod certificates;
 mod client;
+mod curl;
 mod files;
+pub mod frames;
 mod guests;
 mod waiting;
 
@@ -13,7 +16,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use certificates::{Certificate, Secure};
 pub use client::{Client, Response};
+pub use curl::{curl, curled};
 pub use files::{copy_directory, inodes, write_files};
 pub use guests::{guest, wat, wat_middleware};
 pub use waiting::{alive, wait_for_line, wait_until};
@@ -100,20 +105,22 @@ impl Server {
         let mut command = command(&all);
         change(&mut command);
         let mut server = Self::launch(&mut command);
-        server.wait_for_log("Serving: ");
-        server.addresses = server
+        server.find_addresses();
+        server
+    }
+
+    /// Waits until it serves, and reads in the log where.
+    pub fn find_addresses(&mut self) {
+        self.wait_for_log("Serving: ");
+        self.addresses = self
             .log()
             .iter()
             .filter_map(|line| {
-                line.split_once("Listening at: http://")?
-                    .1
-                    .split(' ')
-                    .next()?
-                    .parse()
-                    .ok()
+                let url = line.split_once("Listening at: http")?.1;
+                let address = url.trim_start_matches('s').strip_prefix("://")?;
+                address.split(' ').next()?.parse().ok()
             })
             .collect();
-        server
     }
 
     /// Starts a command, and leaves it to the caller to find out when it is ready.
