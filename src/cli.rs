@@ -8,11 +8,11 @@ use std::sync::Arc;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::component::{self, Source};
+use crate::component::{self, Role, Source};
 use crate::config::CommandLine;
 use crate::fault::{Fault, Kind, Result, one_line};
-use crate::python::{AppSpec, Build};
-use crate::serve::{CacheOptions, PythonOptions};
+use crate::python::{AppSpec, Build, Options as PythonOptions};
+use crate::serve::CacheOptions;
 use crate::{arbiter, log, sandbox, serve, worker};
 
 /// Language-neutral WSGI: serves web apps that are WebAssembly components, each request in a fresh sandbox.
@@ -28,11 +28,16 @@ enum Command {
     /// Serve an app over HTTP.
     Serve(Box<serve::Options>),
 
-    /// Package a Python app (any PEP 3333 callable) as a component: one file to ship.
+    /// Package a Python app (any PEP 3333 callable) or middleware as a component: one file to ship.
     Build {
         /// The app as gunicorn names it: module:callable, module:factory(), or a module that has `application`.
         #[arg(value_name = "MODULE[:CALLABLE]")]
         app: String,
+
+        /// It is a middleware: create_app(app) makes a callable around the app that it is given; of
+        /// `module:factory(...)`, the app goes before the other arguments.
+        #[arg(long)]
+        middleware: bool,
 
         /// The component to write.
         #[arg(short, long, default_value = "app.wasm", value_name = "FILE")]
@@ -125,10 +130,17 @@ pub fn main() -> ExitCode {
         Command::Serve(_) => serve(matches),
         Command::Build {
             app,
+            middleware,
             output,
             env,
             python,
-        } => build(&app, output, env, python),
+        } => build(
+            if middleware { Role::Middleware } else { Role::App },
+            &app,
+            output,
+            env,
+            python,
+        ),
         Command::Inspect { app, json, cache } => cache.open().and_then(|cache| {
             component::inspect(
                 &Source::File(app),
@@ -173,8 +185,8 @@ fn serve(mut matches: ArgMatches) -> Result<()> {
     serve::run(Arc::new(move || command_line.options()))
 }
 
-fn build(app: &str, output: PathBuf, env: Vec<(String, String)>, python: PythonOptions) -> Result<()> {
-    let Some(spec) = AppSpec::of_argument(app)? else {
+fn build(role: Role, app: &str, output: PathBuf, env: Vec<(String, String)>, python: PythonOptions) -> Result<()> {
+    let Some(spec) = AppSpec::of_argument(role, app)? else {
         return Err(Fault::new(
             Kind::Usage,
             format!("{app} is a file; build takes a Python app such as app:application"),

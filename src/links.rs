@@ -7,12 +7,13 @@ use clap::Args;
 
 use crate::component::{self, Cache, Prepared, Role, Source};
 use crate::fault::{Fault, Kind, Result};
+use crate::python::{AppSpec, Build, Options as PythonOptions};
 use crate::sandbox::{self, ChainOptions, GrantOptions, Grants, Limits, LinkOrders};
 
 /// A middleware: the keys of a `[[middleware]]` table.
 #[derive(Args, Clone, Debug)]
 pub struct Middleware {
-    /// The component.
+    /// The component, or Python that makes a callable around another one (module:create_app).
     #[arg(long, value_name = "FILE")]
     pub file: PathBuf,
 
@@ -56,6 +57,7 @@ pub fn prepare(
     middleware: &[Middleware],
     app: &App<'_>,
     chain: &ChainOptions,
+    python: &PythonOptions,
     cache: &Cache,
 ) -> Result<Vec<LinkOrders>> {
     let count = middleware.len();
@@ -70,7 +72,10 @@ pub fn prepare(
     }
     let mut links = Vec::with_capacity(count + 1);
     for link in middleware {
-        let source = Source::File(link.file.clone());
+        let source = match link.file.to_str() {
+            Some(named) => source(Role::Middleware, named, python, &link.grants, cache)?,
+            None => Source::File(link.file.clone()),
+        };
         let mut orders = prepare_one(&source, Role::Middleware, &link.limits, &link.grants, cache)?;
         orders.fail_open = link.fail_open;
         links.push((orders, link.name.as_deref()));
@@ -78,6 +83,23 @@ pub fn prepare(
     let app = prepare_one(&app.source, Role::App, app.limits, app.grants, cache)?;
     links.push((app, None));
     name(links)
+}
+
+/// What an argument stands for: a file, or something in Python that is built first, as far as it has changed.
+pub fn source(role: Role, named: &str, python: &PythonOptions, grants: &GrantOptions, cache: &Cache) -> Result<Source> {
+    let Some(spec) = AppSpec::of_argument(role, named)? else {
+        return Ok(Source::File(named.into()));
+    };
+    let build = Build {
+        spec,
+        paths: python.path.clone(),
+        requirements: python.requirements.clone(),
+        env: grants.env.clone(),
+    };
+    Ok(Source::Built {
+        path: build.cached(cache.directory())?,
+        name: named.to_owned(),
+    })
 }
 
 fn prepare_one(

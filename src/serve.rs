@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::arbiter::{self, Prepare};
-use crate::component::{Cache, Source};
+use crate::component::{Cache, Role, Source};
 use crate::fault::{Fault, Kind, Result};
 use crate::links::{self, App, Middleware};
-use crate::python::{AppSpec, Build};
+use crate::python::Options as PythonOptions;
 use crate::sandbox::{ChainOptions, GrantOptions, Limits};
 use crate::tls::{self, Identity};
 use crate::worker::Orders;
@@ -80,18 +80,6 @@ pub struct Options {
 
     #[command(flatten)]
     cache: CacheOptions,
-}
-
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Python apps")]
-pub struct PythonOptions {
-    /// A directory to look for modules in, before the current one; may be repeated.
-    #[arg(long, alias = "pythonpath", value_name = "DIR")]
-    pub path: Vec<PathBuf>,
-
-    /// Install these requirements (a pip requirements file) into the component.
-    #[arg(short, long, value_name = "FILE")]
-    pub requirements: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -172,7 +160,7 @@ fn orders(options: Options, workers: usize) -> Result<Orders> {
     };
     Ok(Orders {
         listeners: Vec::new(),
-        links: links::prepare(&options.links, &app, &options.chain, &cache)?,
+        links: links::prepare(&options.links, &app, &options.chain, &options.python, &cache)?,
         chain: options.chain,
         requests: options.requests,
         gate: options.gate,
@@ -189,21 +177,9 @@ fn orders(options: Options, workers: usize) -> Result<Orders> {
 
 /// What APP stands for: a file, a Python app that is built first, or nothing.
 fn source(app: Option<&str>, python: &PythonOptions, grants: &GrantOptions, cache: &Cache) -> Result<Source> {
-    let Some(app) = app else { return Ok(WELCOME) };
-    match AppSpec::of_argument(app)? {
-        None => Ok(Source::File(app.into())),
-        Some(spec) => {
-            let build = Build {
-                spec,
-                paths: python.path.clone(),
-                requirements: python.requirements.clone(),
-                env: grants.env.clone(),
-            };
-            Ok(Source::Built {
-                path: build.cached(cache.directory())?,
-                name: app.to_owned(),
-            })
-        }
+    match app {
+        None => Ok(WELCOME),
+        Some(app) => links::source(Role::App, app, python, grants, cache),
     }
 }
 

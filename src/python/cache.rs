@@ -126,6 +126,7 @@ impl Entry {
             add(&mut digest, name);
             add(&mut digest, OsStr::from_bytes(code));
         }
+        add(&mut digest, build.spec.role.name());
         add(&mut digest, &build.spec.to_string());
         add(&mut digest, current.as_os_str());
         for path in build.paths.iter().chain(&build.requirements) {

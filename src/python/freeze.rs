@@ -23,6 +23,7 @@ pub const ADAPTER: &[(&str, &str)] = &[
     ("environ.py", include_str!("adapter/environ.py")),
     ("find.py", include_str!("adapter/find.py")),
     ("guest.py", include_str!("adapter/guest.py")),
+    ("inner.py", include_str!("adapter/inner.py")),
     ("kdf.py", include_str!("adapter/kdf.py")),
     ("response.py", include_str!("adapter/response.py")),
     ("scratch.py", include_str!("adapter/scratch.py")),
@@ -115,7 +116,7 @@ pub fn freeze(build: &Build, tools: &Tools, layout: &Layout, work: &Path, out: &
         .arg("-q")
         .arg("-d")
         .arg(&wit)
-        .args(["-w", "app", "componentize"]);
+        .args(["-w", build.spec.role.name(), "componentize"]);
     command.arg(format!("{PACKAGE}.guest"));
     for directory in layout.directories().chain([adapter.as_path()]) {
         command.arg("-p").arg(directory);

@@ -207,11 +207,12 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::component::Role;
     use crate::python::AppSpec;
 
     fn build(module: &str) -> Build {
         Build {
-            spec: AppSpec::parse(module).unwrap(),
+            spec: AppSpec::parse(Role::App, module).unwrap(),
             paths: Vec::new(),
             requirements: None,
             env: Vec::new(),

@@ -1,4 +1,5 @@
-//! Python, unmodified: any PEP 3333 callable becomes one component, with the files that it needs at run time.
+//! Python, unmodified: any PEP 3333 callable becomes one component, with the files that it needs at run time; so does
+//! what makes such a callable around another one, a middleware.
 //!
 //! componentize-py runs the app's import inside the sandbox's own Python and freezes the memory that this leaves
 //! ([`freeze`], with the Python in `adapter/`). What the app may still open or import later, which at run time is read
@@ -15,6 +16,8 @@ mod tools;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+
 use crate::component::bundle;
 use crate::fault::{Fault, Kind, Result};
 use crate::progress::Progress;
@@ -24,6 +27,18 @@ pub use spec::AppSpec;
 use contents::Contents;
 use layout::Layout;
 use tools::Tools;
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Python apps")]
+pub struct Options {
+    /// A directory to look for modules in, before the current one; may be repeated.
+    #[arg(long, alias = "pythonpath", value_name = "DIR")]
+    pub path: Vec<PathBuf>,
+
+    /// Install these requirements (a pip requirements file) into the component.
+    #[arg(short, long, value_name = "FILE")]
+    pub requirements: Option<PathBuf>,
+}
 
 /// What to build, and from what.
 #[derive(Clone, Debug)]

@@ -1,23 +1,26 @@
-//! How an app is named on the command line: as gunicorn names it, or as a file.
+//! How an app or a middleware is named on the command line: as gunicorn names it, or as a file.
 
 use std::fmt;
 use std::path::Path;
 
+use crate::component::Role;
 use crate::fault::{Fault, Kind, Result};
 
 /// `module:attribute`, `module:attribute.sub`, `module:factory("literal")`; without a colon, the attribute is
-/// `application`.
+/// `application`, and that of a middleware `create_app`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppSpec {
     /// A dotted name.
     pub module: String,
     /// An expression in Python: a dotted name, or a call of one with literals. Python itself parses it.
     pub object: String,
+    /// A middleware is called with the app inside first, and with the literals after it.
+    pub role: Role,
 }
 
 impl AppSpec {
-    /// What APP stands for: None is a file. A name ends in .wasm, .cwasm or .wat, has a slash, or is that of a file.
-    pub fn of_argument(app: &str) -> Result<Option<Self>> {
+    /// What an argument stands for: None is a file. A name ends in .wasm, .cwasm or .wat, has a slash, or is that of a file.
+    pub fn of_argument(role: Role, app: &str) -> Result<Option<Self>> {
         let path = Path::new(app);
         let module = app.split(':').next().unwrap_or(app);
         let is_component = path
@@ -27,12 +30,16 @@ impl AppSpec {
         if module.contains('/') || is_component || path.is_file() && !module.ends_with(".py") {
             return Ok(None);
         }
-        Self::parse(app).map(Some)
+        Self::parse(role, app).map(Some)
     }
 
-    pub fn parse(app: &str) -> Result<Self> {
+    pub fn parse(role: Role, app: &str) -> Result<Self> {
         let wrong = |message: String| Err(Fault::new(Kind::PythonNotFound, message));
-        let (module, object) = app.split_once(':').unwrap_or((app, "application"));
+        let default = match role {
+            Role::App => "application",
+            Role::Middleware => "create_app",
+        };
+        let (module, object) = app.split_once(':').unwrap_or((app, default));
         if let Some(stem) = module.strip_suffix(".py") {
             return wrong(format!(
                 "{app} is a file; Python's name for the module is {stem}: did you mean {stem}:{object}?"
@@ -50,6 +57,7 @@ impl AppSpec {
         Ok(Self {
             module: module.to_owned(),
             object: object.to_owned(),
+            role,
         })
     }
 }
@@ -73,7 +81,7 @@ mod tests {
     use super::*;
 
     fn spec(app: &str) -> Option<(String, String)> {
-        AppSpec::of_argument(app)
+        AppSpec::of_argument(Role::App, app)
             .unwrap()
             .map(|spec| (spec.module, spec.object))
     }
@@ -87,6 +95,11 @@ mod tests {
         assert_eq!(spec("flaskr:create_app()"), named("flaskr", "create_app()"));
         assert_eq!(spec("m:f('/etc/x', debug=True)"), named("m", "f('/etc/x', debug=True)"));
         assert_eq!(spec("m:site.app"), named("m", "site.app"));
+        let middleware = AppSpec::of_argument(Role::Middleware, "auth").unwrap().unwrap();
+        assert_eq!(
+            (middleware.module.as_str(), middleware.object.as_str()),
+            ("auth", "create_app")
+        );
     }
 
     #[test]
@@ -116,7 +129,7 @@ mod tests {
             ("app:1", "neither an attribute"),
             ("app:a b", "neither an attribute"),
         ] {
-            let fault = AppSpec::of_argument(app).unwrap_err();
+            let fault = AppSpec::of_argument(Role::App, app).unwrap_err();
             assert_eq!(fault.kind, Kind::PythonNotFound);
             assert!(fault.message.contains(hint), "{app}: {fault}");
         }

@@ -36,6 +36,19 @@ class Failure(Case):
     pass
 
 
+@dataclass
+class Timeout:
+    pass
+
+
+class ResourceLimit(Case):
+    pass
+
+
+class Unavailable(Case):
+    pass
+
+
 class Whole(Case):
     pass
 
@@ -112,8 +125,54 @@ class Body:
         self.released += 1
 
 
-def load_guest(app):
-    """The module `adapter.guest` around an app, and its host. Each call imports everything anew."""
+class Stream:
+    """The imported iterable: hands out `blocks`, then ends or breaks."""
+
+    def __init__(self, *blocks, error=None):
+        self.blocks = list(blocks)
+        self.error = error
+        self.done = []
+
+    def next(self):
+        assert self.done == []
+        if self.blocks:
+            return self.blocks.pop(0)
+        if self.error:
+            raise Err(self.error)
+        return None
+
+    def close(self):
+        self.done.append("close")
+
+    def __exit__(self, *_):
+        self.done.append("drop")
+
+
+class Inside:
+    """The imported application: what it was called with, and what comes of it, a response or a failure."""
+
+    def __init__(self, *results):
+        self.results = list(results)
+        self.calls = []
+
+    def call(self, environ):
+        # Asked for its body once, as the runtime does.
+        case = Reader if isinstance(environ.input, Reader) else Bytes
+        self.calls.append(Environ(environ.vars, case(environ.input.value)))
+        result = self.results.pop(0)
+        if isinstance(result, (Case, Timeout)):
+            raise Err(result)
+        return result
+
+    @property
+    def vars(self):
+        return dict(self.calls[-1].vars)
+
+
+def load_guest(app, inside=None):
+    """The module `adapter.guest` around an app, and its host; around a middleware, if there is something inside of it.
+
+    Each call imports everything anew."""
     host = Host()
     for name in [name for name in sys.modules if name.split(".")[0] in ("adapter", "wit_world")]:
         del sys.modules[name]
@@ -121,23 +180,28 @@ def load_guest(app):
     wit.RequestBody_Bytes, wit.RequestBody_Reader = Bytes, Reader
     wit.ResponseBody_Bytes, wit.ResponseBody_Chunks = Whole, Rest
     wit.Failure_Exception, wit.Response = Failure, Response
+    wit.Failure_Timeout, wit.Failure_ResourceLimit, wit.Failure_Unavailable = Timeout, ResourceLimit, Unavailable
     exports = types.ModuleType("wit_world.exports")
     exports.application = wit
     imports = types.ModuleType("wit_world.imports")
     imports.io = types.SimpleNamespace(errors=host.log.append)
+    if inside is not None:
+        # The types of what is imported are as those of what is exported, but others.
+        imports.application = types.SimpleNamespace(**vars(wit), Environ=Environ, call=inside.call)
+        imports.application.RequestBody_Bytes = type("InwardBytes", (Bytes,), {})
     types_module = types.ModuleType("componentize_py_types")
     types_module.Err = Err
     snapshot = types.ModuleType("adapter.snapshot")
-    snapshot.take = lambda: app
+    snapshot.take = lambda inner: app if inner is None else app(inner)
     package = importlib.import_module("adapter")
     package.snapshot = snapshot
     package._blocks = Blocks()
     sys.modules.update(
         {
             "wit_world": types.ModuleType("wit_world"),
+            "wit_world.imports": imports,
             "wit_world.exports": exports,
             "wit_world.exports.application": wit,
-            "wit_world.imports": imports,
             "componentize_py_types": types_module,
             "adapter.snapshot": snapshot,
         }
@@ -166,8 +230,8 @@ VARIABLES = {
 class Served:
     """One request as the host makes it: `call`, then `next` to the end or an error, then `close`."""
 
-    def __init__(self, app, body=b"", steps=None, **variables):
-        self.guest, self.host = load_guest(app)
+    def __init__(self, app, body=b"", steps=None, inside=None, **variables):
+        self.guest, self.host = load_guest(app, inside)
         self.reader = body if isinstance(body, Body) else None
         self.blocks, self.failure, self.error, self.response = [], None, None, None
         request = Reader(body) if self.reader else Bytes(body)
@@ -175,8 +239,8 @@ class Served:
         try:
             self.response = self.guest.Application().call(Environ(list(pairs.items()), request))
         except Err as error:
-            assert type(error.value) is Failure
-            self.failure = error.value.value
+            assert inside is not None or type(error.value) is Failure
+            self.kind, self.failure = type(error.value), getattr(error.value, "value", "")
             return
         self.status = f"{self.response.status} {self.response.reason}"
         self.is_whole = isinstance(self.response.body, Whole)

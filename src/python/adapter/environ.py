@@ -3,12 +3,12 @@
 from .streams import FileWrapper
 
 _TRUTH = {"true": True, "false": False}
-_BOOLEANS = ("wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once")
+BOOLEANS = ("wsgi.multithread", "wsgi.multiprocess", "wsgi.run_once")
 
 
 def wsgi_environ(pairs, body, errors):
     environ = dict(pairs)
-    for name in _BOOLEANS:
+    for name in BOOLEANS:
         environ[name] = _TRUTH.get(environ.get(name), False)
     environ["wsgi.version"] = (1, 0)
     environ["wsgi.input"] = body

@@ -1,4 +1,7 @@
-"""From gunicorn's app spec to the app: `module:attribute`, `module:attribute.sub`, `module:factory("literal")`."""
+"""From gunicorn's app spec to the app: `module:attribute`, `module:attribute.sub`, `module:factory("literal")`.
+
+A middleware is named like a factory, and called with the app inside before the literals.
+"""
 
 import ast
 import importlib.machinery
@@ -13,6 +16,22 @@ class NotFound(Exception):
 
 def app(module, expression):
     """Imports the module and evaluates the expression in it. What the app itself raises goes through."""
+    target, call = _named(module, expression)
+    if call is not None:
+        target = _call(module, expression, target, call)
+    return _checked(module, expression, target)
+
+
+def middleware(module, expression, inner):
+    """The same of a middleware around the app `inner`."""
+    target, call = _named(module, expression)
+    positional, named = call or ((), {})
+    target = _call(module, expression, target, ((inner, *positional), named))
+    return _checked(module, expression, target)
+
+
+def _named(module, expression):
+    """What the dotted name stands for, and the arguments if it is a call."""
     target = _import(module)
     names, call = _parse(expression)
     for place, name in enumerate(names):
@@ -21,10 +40,16 @@ def app(module, expression):
         except AttributeError:
             where = ".".join([module, *names[:place]])
             raise NotFound(f"{where} has no attribute {name!r}{_candidates(target)}") from None
-    if call is not None:
-        if not callable(target):
-            raise NotFound(f"{module}:{expression} calls what is not callable: {type(target).__name__}")
-        target = target(*call[0], **call[1])
+    return target, call
+
+
+def _call(module, expression, target, call):
+    if not callable(target):
+        raise NotFound(f"{module}:{expression} calls what is not callable: {type(target).__name__}")
+    return target(*call[0], **call[1])
+
+
+def _checked(module, expression, target):
     if not callable(target):
         raise NotFound(f"{module}:{expression} is not callable but {type(target).__name__}{_candidates(sys.modules[module])}")
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(getattr(target, "__call__", None)):

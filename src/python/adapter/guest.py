@@ -1,4 +1,4 @@
-"""The world's exports for componentize-py: one call of the component is one call of the app.
+"""The world's exports for componentize-py: one call of the component is one call of the app, or of the middleware.
 
 Importing this module happens at build time: it imports the app, and the memory that this leaves is what every
 instance starts from.
@@ -12,10 +12,22 @@ from wit_world.imports import io
 
 from . import _blocks, snapshot, thaw
 from .environ import wsgi_environ
+from .inner import AppFailure, InnerApp
 from .response import Exchange, describe
 from .streams import Errors, Input, printable
 
-_app = snapshot.take()
+try:
+    from wit_world.imports import application as imported
+except ImportError:
+    _inner = None
+else:
+    _inner = InnerApp(imported, Err, _blocks)
+_app = snapshot.take(_inner)
+_FAILURES = {
+    "timeout": lambda detail: wit.Failure_Timeout(),
+    "resource-limit": wit.Failure_ResourceLimit,
+    "unavailable": wit.Failure_Unavailable,
+}
 
 
 class Application:
@@ -29,7 +41,7 @@ class Application:
         except Err:
             raise
         except BaseException as error:
-            raise Err(wit.Failure_Exception(_describe(error))) from None
+            raise Err(_failure(error)) from None
 
 
 class Chunks:
@@ -63,6 +75,8 @@ class _Streams:
     """What one request has open on the host's side."""
 
     def __init__(self, body):
+        if _inner is not None:
+            _inner.begin()
         self.errors = Errors(io.errors)
         if isinstance(body, wit.RequestBody_Reader):
             self.input = Input(body.value, Err)
@@ -70,6 +84,8 @@ class _Streams:
             self.input = Input.of(body.value)
 
     def close(self):
+        if _inner is not None:
+            _inner.end()
         self.errors.flush()
         self.input.release()
 
@@ -92,7 +108,14 @@ def _respond(environ):
         _flush()
 
 
+def _failure(error):
+    kind = error.kind if isinstance(error, AppFailure) else "exception"
+    return _FAILURES.get(kind, wit.Failure_Exception)(_describe(error))
+
+
 def _describe(error):
+    if isinstance(error, AppFailure):
+        return printable(error.detail)
     try:
         return printable(describe(error))
     except Exception as worse:

@@ -30,7 +30,7 @@ _HOP_BY_HOP = frozenset(
 _HERE = __file__.rpartition("/")[0]
 
 
-def _check_text(what, text):
+def check_text(what, text):
     if not isinstance(text, str):
         raise TypeError(f"{what} must be str, not {type(text).__name__}: {text!r}")
     wide = _NOT_LATIN_1.search(text)
@@ -40,7 +40,7 @@ def _check_text(what, text):
 
 def check_status(status):
     """The code and the reason phrase of a status line such as "404 Not Found"."""
-    _check_text("the status", status)
+    check_text("the status", status)
     if not _STATUS.fullmatch(status):
         raise ValueError(
             "the status must be three digits from 200 up, a space and a reason without control characters,"
@@ -58,8 +58,8 @@ def check_headers(headers):
         if not isinstance(header, tuple) or len(header) != 2:
             raise TypeError(f"a header must be a tuple of a name and a value, not {header!r}")
         name, value = header
-        _check_text("a header's name", name)
-        _check_text(f"the value of {name}", value)
+        check_text("a header's name", name)
+        check_text(f"the value of {name}", value)
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} is no header name")
         if _CONTROL.search(value):

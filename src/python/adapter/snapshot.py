@@ -24,8 +24,8 @@ _NOT_NEEDED = ("__pycache__", "ensurepip", "idlelib", "tkinter", "turtledemo", "
 _NOT_THE_APPS = ("PYTHONHOME", "PYTHONPATH", "PYTHONUNBUFFERED")
 
 
-def take():
-    """The app, imported. Raises SystemExit, with the reason in the report, if it cannot be."""
+def take(inner):
+    """The app, imported; where there is an app inside, it is a middleware, made around that one. Raises SystemExit, with the reason in the report, if it cannot be."""
     with open(os.path.join(_BESIDE, "build.json"), encoding="utf-8") as file:
         build = json.load(file)
     sys.dont_write_bytecode = True
@@ -40,7 +40,10 @@ def take():
     warm.before()
     end_watch = thaw.watch_generators()
     try:
-        app = find.app(build["module"], build["object"])
+        if inner is None:
+            app = find.app(build["module"], build["object"])
+        else:
+            app = find.middleware(build["module"], build["object"], inner)
     except find.NotFound as error:
         _report({"not_found": str(error)})
         raise SystemExit(1) from None

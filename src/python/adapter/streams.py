@@ -16,11 +16,19 @@ class _HostBody(io.RawIOBase):
     def __init__(self, reader, failure):
         self._reader = reader
         self._failure = failure
+        self._is_untouched = True
+        self._is_passed_on = False
 
     def readable(self):
         return True
 
     def readinto(self, target):
+        if self._is_passed_on:
+            raise OSError(
+                "the request body was passed on, unread, to the app inside; to read it as well, or to call that app again,"
+                " read it first and put it into wsgi.input as io.BytesIO(body)"
+            )
+        self._is_untouched = False
         if self._reader is None or not target:
             return 0
         try:
@@ -35,6 +43,14 @@ class _HostBody(io.RawIOBase):
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.__exit__(None, None, None)
+
+    def pass_on(self):
+        """The host's reader, for somebody else from now on; None where there is none, or it was read from."""
+        if self._reader is None or self._failure is _Never or not self._is_untouched:
+            return None
+        reader, self._reader = self._reader, None
+        self._is_passed_on = True
+        return reader
 
 
 class Input(io.BufferedReader):
@@ -51,6 +67,9 @@ class Input(io.BufferedReader):
 
     def release(self):
         self._body.release()
+
+    def pass_on(self):
+        return self._body.pass_on()
 
 
 class _Never(Exception):
