@@ -135,9 +135,10 @@ static bool read_block(request_body *body, bytes *block, string *error) {
 }
 
 static void drop_body(request_body *body) {
-    // The generated `free` functions leave handles alone.
-    if (body->tag == EXPORTS_APP_REQUEST_BODY_READER) io_input_drop_own(body->val.reader);
-    exports_app_request_body_free(body);
+    if (body->tag == EXPORTS_APP_REQUEST_BODY_READER)
+        io_input_drop_own(body->val.reader);
+    else
+        gateway_list_u8_free(&body->val.bytes);
     *body = (request_body){EXPORTS_APP_REQUEST_BODY_BYTES, {{NULL, 0}}};
 }
 
@@ -293,6 +294,7 @@ bool exports_app_call(exports_app_environ_t *environ, response *ret, exports_app
     err->tag = EXPORTS_APP_FAILURE_EXCEPTION;
     bool ok = call(environ, ret, &err->val.exception);
     drop_body(&environ->input);
-    exports_app_environ_free(environ);
+    // Not `exports_app_environ_free`: made for a middleware, it leaves lists alone that could have been passed inward.
+    gateway_list_tuple2_string_string_free(&environ->vars);
     return ok;
 }

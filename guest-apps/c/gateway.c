@@ -11,6 +11,17 @@ extern void __wasm_import_io_method_input_read(int32_t, int32_t, uint8_t *);
 __attribute__((__import_module__("wsgi:gateway/io@0.1.0"), __import_name__("errors")))
 extern void __wasm_import_io_errors(uint8_t *, size_t);
 
+// Imported Functions from `wsgi:gateway/application@0.1.0`
+
+__attribute__((__import_module__("wsgi:gateway/application@0.1.0"), __import_name__("[method]chunks.next")))
+extern void __wasm_import_app_method_chunks_next(int32_t, uint8_t *);
+
+__attribute__((__import_module__("wsgi:gateway/application@0.1.0"), __import_name__("[method]chunks.close")))
+extern void __wasm_import_app_method_chunks_close(int32_t);
+
+__attribute__((__import_module__("wsgi:gateway/application@0.1.0"), __import_name__("call")))
+extern void __wasm_import_app_call(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *);
+
 // Exported Functions from `wsgi:gateway/application@0.1.0`
 
 __attribute__((__weak__, __export_name__("cabi_post_wsgi:gateway/application@0.1.0#[method]chunks.next")))
@@ -165,7 +176,7 @@ void io_result_list_u8_string_free(io_result_list_u8_string_t *ptr) {
   }
 }
 
-void exports_app_request_body_free(exports_app_request_body_t *ptr) {
+void app_request_body_free(app_request_body_t *ptr) {
   switch ((int32_t) ptr->tag) {
     case 0: {
       gateway_list_u8_free(&ptr->val.bytes);
@@ -193,8 +204,95 @@ void gateway_list_tuple2_string_string_free(gateway_list_tuple2_string_string_t 
   }
 }
 
-void exports_app_environ_free(exports_app_environ_t *ptr) {
+void app_environ_free(app_environ_t *ptr) {
   gateway_list_tuple2_string_string_free(&ptr->vars);
+  app_request_body_free(&ptr->input);
+}
+
+__attribute__((__import_module__("wsgi:gateway/application@0.1.0"), __import_name__("[resource-drop]chunks")))
+extern void __wasm_import_app_chunks_drop(int32_t handle);
+
+void app_chunks_drop_own(app_own_chunks_t handle) {
+  __wasm_import_app_chunks_drop(handle.__handle);
+}
+
+void app_chunks_drop_borrow(app_borrow_chunks_t handle) {
+  __wasm_import_app_chunks_drop(handle.__handle);
+}
+
+app_borrow_chunks_t app_borrow_chunks(app_own_chunks_t arg) {
+  return (app_borrow_chunks_t) { arg.__handle };
+}
+
+void app_response_body_free(app_response_body_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      gateway_list_u8_free(&ptr->val.bytes);
+      break;
+    }
+    case 1: {
+      break;
+    }
+  }
+}
+
+void app_response_free(app_response_t *ptr) {
+  gateway_string_free(&ptr->reason);
+  gateway_list_tuple2_string_string_free(&ptr->headers);
+  app_response_body_free(&ptr->body);
+}
+
+void app_failure_free(app_failure_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      gateway_string_free(&ptr->val.exception);
+      break;
+    }
+    case 2: {
+      gateway_string_free(&ptr->val.resource_limit);
+      break;
+    }
+    case 3: {
+      gateway_string_free(&ptr->val.unavailable);
+      break;
+    }
+  }
+}
+
+void gateway_option_list_u8_free(gateway_option_list_u8_t *ptr) {
+  if (ptr->is_some) {
+    gateway_list_u8_free(&ptr->val);
+  }
+}
+
+void app_result_option_list_u8_string_free(app_result_option_list_u8_string_t *ptr) {
+  if (!ptr->is_err) {
+    gateway_option_list_u8_free(&ptr->val.ok);
+  } else {
+    gateway_string_free(&ptr->val.err);
+  }
+}
+
+void app_result_response_failure_free(app_result_response_failure_t *ptr) {
+  if (!ptr->is_err) {
+    app_response_free(&ptr->val.ok);
+  } else {
+    app_failure_free(&ptr->val.err);
+  }
+}
+
+void exports_app_request_body_free(exports_app_request_body_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      break;
+    }
+    case 1: {
+      break;
+    }
+  }
+}
+
+void exports_app_environ_free(exports_app_environ_t *ptr) {
   exports_app_request_body_free(&ptr->input);
 }
 
@@ -227,7 +325,6 @@ void __wasm_export_exports_app_chunks_dtor(exports_app_chunks_t* arg) {
 void exports_app_response_body_free(exports_app_response_body_t *ptr) {
   switch ((int32_t) ptr->tag) {
     case 0: {
-      gateway_list_u8_free(&ptr->val.bytes);
       break;
     }
     case 1: {
@@ -238,7 +335,6 @@ void exports_app_response_body_free(exports_app_response_body_t *ptr) {
 
 void exports_app_response_free(exports_app_response_t *ptr) {
   gateway_string_free(&ptr->reason);
-  gateway_list_tuple2_string_string_free(&ptr->headers);
   exports_app_response_body_free(&ptr->body);
 }
 
@@ -259,15 +355,8 @@ void exports_app_failure_free(exports_app_failure_t *ptr) {
   }
 }
 
-void gateway_option_list_u8_free(gateway_option_list_u8_t *ptr) {
-  if (ptr->is_some) {
-    gateway_list_u8_free(&ptr->val);
-  }
-}
-
 void exports_app_result_option_list_u8_string_free(exports_app_result_option_list_u8_string_t *ptr) {
   if (!ptr->is_err) {
-    gateway_option_list_u8_free(&ptr->val.ok);
   } else {
     gateway_string_free(&ptr->val.err);
   }
@@ -337,6 +426,134 @@ bool io_method_input_read(io_borrow_input_t self, uint32_t max, gateway_list_u8_
 
 void io_errors(gateway_string_t *text) {
   __wasm_import_io_errors((uint8_t *) (*text).ptr, (*text).len);
+}
+
+bool app_method_chunks_next(app_borrow_chunks_t self, gateway_option_list_u8_t *ret, gateway_string_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_app_method_chunks_next((self).__handle, ptr);
+  app_result_option_list_u8_string_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      gateway_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + sizeof(void*)))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (gateway_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.ok = option;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      result.val.err = (gateway_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+void app_method_chunks_close(app_borrow_chunks_t self) {
+  __wasm_import_app_method_chunks_close((self).__handle);
+}
+
+bool app_call(app_environ_t *environ, app_response_t *ret, app_failure_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(9*sizeof(void*))];
+  int32_t variant;
+  uint8_t * variant1;
+  size_t variant2;
+  switch ((int32_t) ((*environ).input).tag) {
+    case 0: {
+      const gateway_list_u8_t *payload = &((*environ).input).val.bytes;
+      variant = 0;
+      variant1 = (uint8_t *) (*payload).ptr;
+      variant2 = (*payload).len;
+      break;
+    }
+    case 1: {
+      const app_own_input_t *payload0 = &((*environ).input).val.reader;
+      variant = 1;
+      variant1 = (uint8_t *) (*payload0).__handle;
+      variant2 = 0;
+      break;
+    }
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_app_call((uint8_t *) ((*environ).vars).ptr, ((*environ).vars).len, variant, variant1, variant2, ptr);
+  app_result_response_failure_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      app_response_body_t variant3;
+      variant3.tag = (int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))));
+      switch ((int32_t) variant3.tag) {
+        case 0: {
+          variant3.val.bytes = (gateway_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+        case 1: {
+          variant3.val.chunks = (app_own_chunks_t) { *((int32_t*) (ptr + (7*sizeof(void*)))) };
+          break;
+        }
+      }
+
+      result.val.ok = (app_response_t) {
+        (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + sizeof(void*)))),
+        (gateway_string_t) (gateway_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
+        (gateway_list_tuple2_string_string_t) (gateway_list_tuple2_string_string_t) { (gateway_tuple2_string_string_t*)(*((uint8_t **) (ptr + (4*sizeof(void*))))), (*((size_t*) (ptr + (5*sizeof(void*))))) },
+        (app_response_body_t) variant3,
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      app_failure_t variant4;
+      variant4.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant4.tag) {
+        case 0: {
+          variant4.val.exception = (gateway_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          variant4.val.resource_limit = (gateway_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+        case 3: {
+          variant4.val.unavailable = (gateway_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant4;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
 }
 
 __attribute__((__export_name__("wsgi:gateway/application@0.1.0#[method]chunks.next")))

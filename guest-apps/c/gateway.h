@@ -35,6 +35,127 @@ typedef struct {
   } val;
 } io_result_list_u8_string_t;
 
+typedef io_own_input_t app_own_input_t;
+
+// Where the body comes from. The host passes `reader` for a request that has a body, and
+// empty `bytes` for one that has none; a middleware may pass `bytes` inward to replace the body.
+typedef struct app_request_body_t {
+  uint8_t tag;
+  union {
+    gateway_list_u8_t     bytes;
+    app_own_input_t     reader;
+  } val;
+} app_request_body_t;
+
+#define APP_REQUEST_BODY_BYTES 0
+#define APP_REQUEST_BODY_READER 1
+
+typedef struct {
+  gateway_string_t f0;
+  gateway_string_t f1;
+} gateway_tuple2_string_string_t;
+
+typedef struct {
+  gateway_tuple2_string_string_t *ptr;
+  size_t len;
+} gateway_list_tuple2_string_string_t;
+
+// PEP 3333's environ.
+typedef struct app_environ_t {
+  // The CGI variables, `HTTP_*` and `wsgi.*` keys, in the host's order, each name once. Values are
+  // native strings.
+  // 
+  // Always present and never empty: `REQUEST_METHOD`, `SERVER_NAME`, `SERVER_PORT`,
+  // `SERVER_PROTOCOL`, `wsgi.url_scheme`. `SCRIPT_NAME`, `PATH_INFO` (percent-decoded),
+  // `QUERY_STRING` and `REQUEST_URI` (as the client sent it; also as `RAW_URI`) are present and may be
+  // empty. `CONTENT_TYPE` and `CONTENT_LENGTH` are present when the client sent them.
+  // 
+  // The booleans of PEP 3333 are the strings `true` and `false`: `wsgi.multithread`,
+  // `wsgi.multiprocess`, `wsgi.run_once`. What cannot be a string is not here:
+  // `wsgi.input` is the field `input`, `wsgi.errors` is `io.errors`, and `wsgi.version` is the
+  // version of this package.
+  gateway_list_tuple2_string_string_t   vars;
+  app_request_body_t   input;
+} app_environ_t;
+
+typedef struct app_own_chunks_t {
+  int32_t __handle;
+} app_own_chunks_t;
+
+typedef struct app_borrow_chunks_t {
+  int32_t __handle;
+} app_borrow_chunks_t;
+
+// One block, or an iterable of blocks. `bytes` saves the calls of an iterable in the common
+// case, and lets the host compute `Content-Length`.
+typedef struct app_response_body_t {
+  uint8_t tag;
+  union {
+    gateway_list_u8_t     bytes;
+    app_own_chunks_t     chunks;
+  } val;
+} app_response_body_t;
+
+#define APP_RESPONSE_BODY_BYTES 0
+#define APP_RESPONSE_BODY_CHUNKS 1
+
+// What `start_response` was called with, and the body.
+typedef struct app_response_t {
+  // A final status, 200 to 599 by HTTP's definition; up to 999 is sent as it is.
+  uint16_t   status;
+  // The reason phrase, a native string without control characters; empty means the standard one.
+  gateway_string_t   reason;
+  // Fields in order; repeated names stay repeated. Names are tokens (RFC 9110, 5.6.2), values native
+  // strings without control characters but tab. Hop-by-hop fields are the server's own and an
+  // error here, as in PEP 3333. `Content-Length`, where it is given, is held to: a longer body
+  // is cut off there, a shorter one ends with the connection.
+  gateway_list_tuple2_string_string_t   headers;
+  app_response_body_t   body;
+} app_response_t;
+
+// Why there is no response. The client sees only a short page; the text is for the log.
+// 
+// A guest returns `exception`. The host makes the others, between two links of a chain, of
+// what the inner link could not say itself; a middleware may turn any of them into a response.
+typedef struct app_failure_t {
+  uint8_t tag;
+  union {
+    gateway_string_t     exception;
+    gateway_string_t     resource_limit;
+    gateway_string_t     unavailable;
+  } val;
+} app_failure_t;
+
+// The application failed: an uncaught exception, with its traceback; or the guest trapped.
+#define APP_FAILURE_EXCEPTION 0
+// It gave no sign of life within the time limit.
+#define APP_FAILURE_TIMEOUT 1
+// It asked for more than it may have: which limit.
+#define APP_FAILURE_RESOURCE_LIMIT 2
+// It could not be started, or may not be called now.
+#define APP_FAILURE_UNAVAILABLE 3
+
+typedef struct {
+  bool is_some;
+  gateway_list_u8_t val;
+} gateway_option_list_u8_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    gateway_option_list_u8_t ok;
+    gateway_string_t err;
+  } val;
+} app_result_option_list_u8_string_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    app_response_t ok;
+    app_failure_t err;
+  } val;
+} app_result_response_failure_t;
+
 typedef io_own_input_t exports_app_own_input_t;
 
 // Where the body comes from. The host passes `reader` for a request that has a body, and
@@ -49,16 +170,6 @@ typedef struct exports_app_request_body_t {
 
 #define EXPORTS_APP_REQUEST_BODY_BYTES 0
 #define EXPORTS_APP_REQUEST_BODY_READER 1
-
-typedef struct {
-  gateway_string_t f0;
-  gateway_string_t f1;
-} gateway_tuple2_string_string_t;
-
-typedef struct {
-  gateway_tuple2_string_string_t *ptr;
-  size_t len;
-} gateway_list_tuple2_string_string_t;
 
 // PEP 3333's environ.
 typedef struct exports_app_environ_t {
@@ -136,11 +247,6 @@ typedef struct exports_app_failure_t {
 #define EXPORTS_APP_FAILURE_UNAVAILABLE 3
 
 typedef struct {
-  bool is_some;
-  gateway_list_u8_t val;
-} gateway_option_list_u8_t;
-
-typedef struct {
   bool is_err;
   union {
     gateway_option_list_u8_t ok;
@@ -173,6 +279,19 @@ extern bool io_method_input_read(io_borrow_input_t self, uint32_t max, gateway_l
 // write. Nothing that is written here reaches the client.
 extern void io_errors(gateway_string_t *text);
 
+// Imported Functions from `wsgi:gateway/application@0.1.0`
+// The next block, or none at the end. Every block is sent before the next is asked for, so
+// a slow client slows the guest down. An empty block is skipped.
+// 
+// An error, for the operator's log, means that the body is incomplete: the host cuts the
+// connection so that the client can tell.
+extern bool app_method_chunks_next(app_borrow_chunks_t self, gateway_option_list_u8_t *ret, gateway_string_t *err);
+// Lets go of what the iterable holds.
+extern void app_method_chunks_close(app_borrow_chunks_t self);
+// One request, one response. Returning is `start_response` plus the return of the iterable:
+// nothing has been sent yet, and the first block is sent together with the head.
+extern bool app_call(app_environ_t *environ, app_response_t *ret, app_failure_t *err);
+
 // Exported Functions from `wsgi:gateway/application@0.1.0`
 bool exports_app_method_chunks_next(exports_app_borrow_chunks_t self, gateway_option_list_u8_t *ret, gateway_string_t *err);
 void exports_app_method_chunks_close(exports_app_borrow_chunks_t self);
@@ -190,11 +309,33 @@ void gateway_list_u8_free(gateway_list_u8_t *ptr);
 
 void io_result_list_u8_string_free(io_result_list_u8_string_t *ptr);
 
-void exports_app_request_body_free(exports_app_request_body_t *ptr);
+void app_request_body_free(app_request_body_t *ptr);
 
 void gateway_tuple2_string_string_free(gateway_tuple2_string_string_t *ptr);
 
 void gateway_list_tuple2_string_string_free(gateway_list_tuple2_string_string_t *ptr);
+
+void app_environ_free(app_environ_t *ptr);
+
+extern void app_chunks_drop_own(app_own_chunks_t handle);
+
+extern void app_chunks_drop_borrow(app_borrow_chunks_t handle);
+
+extern app_borrow_chunks_t app_borrow_chunks(app_own_chunks_t handle);
+
+void app_response_body_free(app_response_body_t *ptr);
+
+void app_response_free(app_response_t *ptr);
+
+void app_failure_free(app_failure_t *ptr);
+
+void gateway_option_list_u8_free(gateway_option_list_u8_t *ptr);
+
+void app_result_option_list_u8_string_free(app_result_option_list_u8_string_t *ptr);
+
+void app_result_response_failure_free(app_result_response_failure_t *ptr);
+
+void exports_app_request_body_free(exports_app_request_body_t *ptr);
 
 void exports_app_environ_free(exports_app_environ_t *ptr);
 
@@ -209,8 +350,6 @@ void exports_app_response_body_free(exports_app_response_body_t *ptr);
 void exports_app_response_free(exports_app_response_t *ptr);
 
 void exports_app_failure_free(exports_app_failure_t *ptr);
-
-void gateway_option_list_u8_free(gateway_option_list_u8_t *ptr);
 
 void exports_app_result_option_list_u8_string_free(exports_app_result_option_list_u8_string_t *ptr);
 
