@@ -10,13 +10,7 @@ const HTML: &str = "text/html; charset=utf-8";
 const BINARY: &str = "application/octet-stream";
 const PATTERN: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
 
-fn request(client: &mut Client, method: &str, target: &str, fields: &str, body: &[u8]) -> Response {
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n");
-    client.send(&[head.as_bytes(), body].concat());
-    client.response(method)
-}
-
-fn stream(size: usize) -> Vec<u8> {
+pub fn stream(size: usize) -> Vec<u8> {
     PATTERN.iter().copied().cycle().take(size).collect()
 }
 
@@ -28,7 +22,7 @@ fn plain(status: u16, body: &str) -> Answer {
 }
 
 /// Method, target, header fields, body, and what comes back.
-fn table() -> Vec<(&'static str, &'static str, String, Vec<u8>, Answer)> {
+pub fn table() -> Vec<(&'static str, &'static str, String, Vec<u8>, Answer)> {
     let get = |target, answer| ("GET", target, String::new(), Vec::new(), answer);
     let length = |body: &[u8]| format!("Content-Length: {}\r\n", body.len());
     let post = |target, body: &[u8], answer| ("POST", target, length(body), body.to_vec(), answer);
@@ -76,10 +70,55 @@ fn answers(name: &str) {
     // A fresh instance each time, and one that is kept, have to answer alike.
     for requests in ["1", "0"] {
         let server = Server::start(&[&guest(name), "-w", "1", "--max-requests", requests]);
-        let mut client = server.client();
+        Subject::new(name, &server).answers_alike();
+    }
+}
+
+/// An app that is served, perhaps with something around it.
+pub struct Subject<'a> {
+    pub name: &'a str,
+    pub server: &'a Server,
+    /// Header fields of every request.
+    pub fields: &'a str,
+    /// Undoes what is around the app does to each response, and looks whether it has done so.
+    pub undo: fn(&mut Response),
+}
+
+impl<'a> Subject<'a> {
+    pub fn new(name: &'a str, server: &'a Server) -> Self {
+        Self {
+            name,
+            server,
+            fields: "",
+            undo: |_| {},
+        }
+    }
+
+    pub fn request(&self, client: &mut Client, method: &str, target: &str, fields: &str, body: &[u8]) -> Response {
+        client.send(&[self.head(method, target, fields).as_bytes(), body].concat());
+        let mut response = client.response(method);
+        (self.undo)(&mut response);
+        response
+    }
+
+    fn get(&self, client: &mut Client, target: &str) -> Response {
+        self.request(client, "GET", target, "", b"")
+    }
+
+    fn head(&self, method: &str, target: &str, fields: &str) -> String {
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: test\r\n{}{fields}\r\n",
+            self.fields
+        )
+    }
+
+    /// Everything that the apps have in common.
+    pub fn answers_alike(&self) {
+        let name = self.name;
+        let mut client = self.server.client();
         for (method, target, fields, body, (status, content_type, expected)) in table() {
             let what = format!("{name}: {method} {target} {fields:?}");
-            let response = request(&mut client, method, target, &fields, &body);
+            let response = self.request(&mut client, method, target, &fields, &body);
             assert_eq!(response.status(), status, "{what}: {}", response.text());
             assert_eq!(response.header("Content-Type"), Some(content_type), "{what}");
             assert!(response.complete, "{what}");
@@ -89,148 +128,157 @@ fn answers(name: &str) {
             if status == 405 {
                 assert!(response.header("Allow").is_some(), "{what}");
                 // The body was not read, which may be the connection's end.
-                client = server.client();
+                client = self.server.client();
             }
         }
-        streams(name, &server);
-        failures(name, &server);
-        environs(name, &server);
+        self.streams();
+        self.fails();
+        self.shows_its_environ();
     }
-}
 
-fn streams(name: &str, server: &Server) {
-    let mut client = server.client();
-    let response = client.get("/stream/65537");
-    assert_eq!(response.header("Content-Length"), Some("65537"), "{name}");
-    server.wait_for_log("stream closed after 65537 of 65537 bytes");
-    let response = request(&mut client, "HEAD", "/stream/1234567", "", b"");
-    assert_eq!(
-        (response.status(), response.header("Content-Length")),
-        (200, Some("1234567")),
-        "{name}"
-    );
-    // The connection is at its next response, so that there was no body.
-    assert_eq!(client.get("/hello/you").text(), "Hello, you!\n", "{name}");
-    // The server asks for nothing, though an adapter that has to look for the first block has it by then.
-    server.wait_for_log(" of 1234567 bytes");
-
-    // A client that goes away.
-    let mut client = server.client();
-    client.send(b"GET /stream/1000000000 HTTP/1.1\r\nHost: test\r\n\r\n");
-    client.fill_until(b"\r\n\r\n0123456789");
-    drop(client);
-    server.wait_for_log(" of 1000000000 bytes");
-}
-
-fn failures(name: &str, server: &Server) {
-    let response = server.get("/fail");
-    assert_eq!(response.status(), 500, "{name}");
-    assert!(!response.text().contains("deliberate"), "{name}: {}", response.text());
-    server.wait_for_log("deliberate failure");
-    assert_eq!(server.get("/hello/again").text(), "Hello, again!\n");
-}
-
-fn environs(name: &str, server: &Server) {
-    let mut client = server.client();
-    let response = request(
-        &mut client,
-        "GET",
-        "/environ?a=%C3%A9",
-        "Cookie: a=1\r\nCookie: b=2\r\n",
-        b"",
-    );
-    assert_eq!(response.status(), 200, "{name}");
-    let text = response.text();
-    let vars: BTreeMap<_, _> = text.lines().filter_map(|line| line.split_once(": ")).collect();
-    for (variable, value) in [
-        ("REQUEST_METHOD", "GET"),
-        ("PATH_INFO", "/environ"),
-        ("QUERY_STRING", "a=%C3%A9"),
-        ("REQUEST_URI", "/environ?a=%C3%A9"),
-        ("SERVER_NAME", "127.0.0.1"),
-        ("SERVER_PROTOCOL", "HTTP/1.1"),
-        ("HTTP_HOST", "test"),
-        ("HTTP_COOKIE", "a=1; b=2"),
-        ("wsgi.url_scheme", "http"),
-    ] {
-        assert_eq!(vars.get(variable), Some(&value), "{name}: {text}");
-    }
-}
-
-/// More than an instance may take, through an instance that never takes much.
-fn long_bodies(name: &str) {
-    const SIZE: usize = 300 << 20;
-    const BLOCK: usize = 1 << 20;
-    const WORKER_BYTES: u64 = 200 << 20;
-
-    let server = Server::start(&[&guest(name), "-w", "1"]);
-    let block = stream(BLOCK);
-    let download = format!("GET /stream/{SIZE} HTTP/1.0\r\nHost: test\r\n\r\n");
-    let upload = format!("POST /echo HTTP/1.0\r\nHost: test\r\nContent-Length: {SIZE}\r\n\r\n");
-    for (head, is_upload) in [(download, false), (upload, true)] {
+    fn streams(&self) {
+        let (name, server) = (self.name, self.server);
         let mut client = server.client();
-        client.send(head.as_bytes());
-        let mut sink = client.stream();
-        let body = block.clone();
-        let sender = std::thread::spawn(move || {
-            (0..SIZE / BLOCK)
-                .take_while(|_| is_upload && sink.write_all(&body).is_ok())
-                .count()
-        });
-        client.fill_until(b"\r\n\r\n");
-        let mut bytes = client.read_some();
-        let end_of_head = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        bytes.drain(..end_of_head + 4);
-        let (mut received, mut peak) = (0, 0);
-        loop {
-            let expected = &block[received % PATTERN.len()..];
-            assert!(expected.starts_with(&bytes), "{name}: other bytes after {received}");
-            if received / BLOCK != (received + bytes.len()) / BLOCK {
-                peak = peak.max(resident_bytes(server.workers()[0]));
+        let response = self.get(&mut client, "/stream/65537");
+        assert_eq!(response.header("Content-Length"), Some("65537"), "{name}");
+        server.wait_for_log("stream closed after 65537 of 65537 bytes");
+        let response = self.request(&mut client, "HEAD", "/stream/1234567", "", b"");
+        assert_eq!(
+            (response.status(), response.header("Content-Length")),
+            (200, Some("1234567")),
+            "{name}"
+        );
+        // The connection is at its next response, so that there was no body.
+        assert_eq!(self.get(&mut client, "/hello/you").text(), "Hello, you!\n", "{name}");
+        // The server asks for nothing, though an adapter that has to look for the first block has it by then.
+        server.wait_for_log(" of 1234567 bytes");
+
+        // A client that goes away.
+        let mut client = server.client();
+        client.send(self.head("GET", "/stream/1000000000", "").as_bytes());
+        client.fill_until(b"\r\n\r\n0123456789");
+        drop(client);
+        server.wait_for_log(" of 1000000000 bytes");
+    }
+
+    fn fails(&self) {
+        let name = self.name;
+        let response = self.get(&mut self.server.client(), "/fail");
+        assert_eq!(response.status(), 500, "{name}");
+        assert!(!response.text().contains("deliberate"), "{name}: {}", response.text());
+        self.server.wait_for_log("deliberate failure");
+        let response = self.get(&mut self.server.client(), "/hello/again");
+        assert_eq!(response.text(), "Hello, again!\n");
+    }
+
+    fn shows_its_environ(&self) {
+        let name = self.name;
+        let fields = "Cookie: a=1\r\nCookie: b=2\r\n";
+        let response = self.request(&mut self.server.client(), "GET", "/environ?a=%C3%A9", fields, b"");
+        assert_eq!(response.status(), 200, "{name}");
+        let text = response.text();
+        let vars: BTreeMap<_, _> = text.lines().filter_map(|line| line.split_once(": ")).collect();
+        for (variable, value) in [
+            ("REQUEST_METHOD", "GET"),
+            ("PATH_INFO", "/environ"),
+            ("QUERY_STRING", "a=%C3%A9"),
+            ("REQUEST_URI", "/environ?a=%C3%A9"),
+            ("SERVER_NAME", "127.0.0.1"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("HTTP_HOST", "test"),
+            ("HTTP_COOKIE", "a=1; b=2"),
+            ("wsgi.url_scheme", "http"),
+        ] {
+            assert_eq!(vars.get(variable), Some(&value), "{name}: {text}");
+        }
+    }
+
+    /// A long body in each direction, through instances that never take much: the worker's peak in bytes.
+    pub fn long_bodies(&self, size: usize) -> u64 {
+        const BLOCK: usize = 1 << 20;
+
+        let name = self.name;
+        let block = stream(BLOCK);
+        let mut peak = 0;
+        let own = self.fields;
+        let download = format!("GET /stream/{size} HTTP/1.0\r\nHost: test\r\n{own}\r\n");
+        let upload = format!("POST /echo HTTP/1.0\r\nHost: test\r\n{own}Content-Length: {size}\r\n\r\n");
+        for (head, is_upload) in [(download, false), (upload, true)] {
+            let mut client = self.server.client();
+            client.send(head.as_bytes());
+            let mut sink = client.stream();
+            let body = block.clone();
+            let sender = std::thread::spawn(move || {
+                (0..size / BLOCK)
+                    .take_while(|_| is_upload && sink.write_all(&body).is_ok())
+                    .count()
+            });
+            client.fill_until(b"\r\n\r\n");
+            let mut bytes = client.read_some();
+            let end_of_head = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+            bytes.drain(..end_of_head + 4);
+            let mut received = 0;
+            loop {
+                let expected = &block[received % PATTERN.len()..];
+                assert!(expected.starts_with(&bytes), "{name}: other bytes after {received}");
+                if received / BLOCK != (received + bytes.len()) / BLOCK {
+                    peak = peak.max(resident_bytes(self.server.workers()[0]));
+                }
+                received += bytes.len();
+                bytes = client.read_some();
+                if bytes.is_empty() {
+                    break;
+                }
             }
-            received += bytes.len();
-            bytes = client.read_some();
-            if bytes.is_empty() {
-                break;
+            assert_eq!(received, size, "{name}");
+            sender.join().expect("the sender ends");
+        }
+        assert!(peak > 0);
+        peak
+    }
+
+    /// Instances that are kept take no more for the last of so many responses than for the first ones.
+    pub fn many_bodies(&self, rounds: usize) {
+        const SIZE: usize = 200_000;
+        const GROWTH: u64 = 16 << 20;
+
+        let name = self.name;
+        let mut client = self.server.client();
+        let body = stream(SIZE);
+        let length = format!("Content-Length: {SIZE}\r\n");
+        let mut before = 0;
+        for round in 0..rounds {
+            // Blocks; the same from a body; one block alone.
+            let response = self.get(&mut client, &format!("/stream/{SIZE}"));
+            assert!(response.body == body, "{name}: {round}");
+            // An answer before the body was read is the connection's last.
+            let response = self.request(&mut self.server.client(), "POST", "/echo", &length, &body);
+            assert!(response.body == body, "{name}: {round}");
+            let response = self.get(&mut client, "/nowhere");
+            assert_eq!(response.text(), "Not Found\n", "{name}: {round}");
+            if round == rounds / 10 {
+                before = resident_bytes(self.server.workers()[0]);
             }
         }
-        assert_eq!(received, SIZE, "{name}");
-        assert!(peak > 0 && peak < WORKER_BYTES, "{name}: the worker took {peak} bytes");
-        sender.join().expect("the sender ends");
+        let after = resident_bytes(self.server.workers()[0]);
+        assert!(
+            after < before + GROWTH,
+            "{name}: the worker took {before} bytes, then {after}"
+        );
     }
-}
-
-/// An instance that is kept takes no more for its thousandth response than for its first ones.
-fn many_bodies(name: &str) {
-    const SIZE: usize = 200_000;
-    const ROUNDS: usize = 500;
-    const GROWTH: u64 = 16 << 20;
-
-    let server = Server::start(&[&guest(name), "-w", "1", "--max-requests", "0"]);
-    let mut client = server.client();
-    let body = stream(SIZE);
-    let mut before = 0;
-    for round in 0..ROUNDS {
-        // Blocks; the same from a body; one block alone.
-        assert!(client.get(&format!("/stream/{SIZE}")).body == body, "{name}: {round}");
-        // An answer before the body was read is the connection's last.
-        assert!(server.client().post("/echo", &body).body == body, "{name}: {round}");
-        assert_eq!(client.get("/nowhere").text(), "Not Found\n", "{name}: {round}");
-        if round == ROUNDS / 10 {
-            before = resident_bytes(server.workers()[0]);
-        }
-    }
-    let after = resident_bytes(server.workers()[0]);
-    assert!(
-        after < before + GROWTH,
-        "{name}: the worker took {before} bytes, then {after}"
-    );
 }
 
 #[test]
 fn what_python_returns_is_freed() {
-    long_bodies("python");
-    many_bodies("python");
+    /// More than an instance may take.
+    const SIZE: usize = 300 << 20;
+    const WORKER_BYTES: u64 = 200 << 20;
+
+    let server = Server::start(&[&guest("python"), "-w", "1"]);
+    let peak = Subject::new("python", &server).long_bodies(SIZE);
+    assert!(peak < WORKER_BYTES, "the worker took {peak} bytes");
+    let server = Server::start(&[&guest("python"), "-w", "1", "--max-requests", "0"]);
+    Subject::new("python", &server).many_bodies(500);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod http2;
 mod input;
 mod iterables;
 mod limits;
+mod middleware;
 mod misbehaviour;
 mod nginx;
 mod processes;
