@@ -112,7 +112,11 @@ pub fn run(read: Read) -> Result<()> {
             format!("--error-logfile {}: {error}", options.log.error_logfile),
         )
     })?;
-    let scheme = if options.tls.certfile.is_some() { "https" } else { "http" };
+    let scheme = if options.tls.certfile.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     // A certificate that is missing is found out before an app is compiled.
     Identity::read(&options.tls)?;
     let listeners = listener::bind_all(&options.listener)?;
