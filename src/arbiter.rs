@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::fault::{Fault, Kind, Result};
+use crate::identity::{self, Identity};
 use crate::listener::Listener;
 use crate::worker::Orders;
 use crate::{log, units};
@@ -56,6 +57,9 @@ pub struct Options {
     /// Write the arbiter's process ID to this file, and remove it at the end.
     #[arg(short, long, value_name = "FILE")]
     pub pid: Option<std::path::PathBuf>,
+
+    #[command(flatten)]
+    pub identity: identity::Options,
 }
 
 impl Options {
@@ -88,6 +92,7 @@ pub fn run(options: &Options, listeners: Vec<Listener>, orders: Orders, prepare:
         let mut arbiter = Arbiter {
             wanted: workers,
             graceful_timeout: options.graceful_timeout,
+            identity: options.identity.identity()?,
             listeners,
             orders,
             workers: HashMap::new(),
@@ -108,6 +113,8 @@ struct Arbiter {
     /// How many workers there should be.
     wanted: usize,
     graceful_timeout: Duration,
+    /// Who the workers are, if they are somebody else.
+    identity: Option<Identity>,
     listeners: Vec<Listener>,
     orders: Orders,
     workers: HashMap<u32, Worker>,
@@ -237,7 +244,7 @@ impl Arbiter {
     }
 
     async fn start(&mut self) -> Result<()> {
-        let mut child = spawn().context("cannot start a worker")?;
+        let mut child = spawn(self.identity).context("cannot start a worker")?;
         let pid = child.id().unwrap_or_default();
         let mut tie = child.stdin.take().context("a worker has no standard input")?;
         let mut line = serde_json::to_vec(&self.orders).context("cannot write a worker's orders")?;
@@ -327,6 +334,14 @@ impl Arbiter {
     }
 
     fn reopen_logs(&self) {
+        // They may not be able to make a file where the old one was.
+        if let Some(identity) = self.identity {
+            for path in self.orders.log_files() {
+                if let Err(error) = identity.give_file(path) {
+                    log::error(format_args!("{}: {error}", path.display()));
+                }
+            }
+        }
         log::reopen();
         for pid in self.workers.keys() {
             if let Some(pid) = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw) {
@@ -391,13 +406,18 @@ async fn finished(reload: &mut Option<oneshot::Receiver<Result<Orders>>>) -> Opt
 }
 
 /// This program once more. Its own file may have been replaced since; a worker has to fit its arbiter.
-fn spawn() -> std::io::Result<Child> {
-    Command::new("/proc/self/exe")
+fn spawn(identity: Option<Identity>) -> std::io::Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("wsgi-host: worker")
         .arg(WORKER_COMMAND)
         .stdin(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
+        .kill_on_drop(true);
+    if let Some(identity) = identity {
+        // The groups of the arbiter's user are given up with it.
+        command.gid(identity.group).uid(identity.user);
+    }
+    command.spawn()
 }
 
 async fn watch(mut child: Child, pid: u32, mut killed: oneshot::Receiver<()>) -> Exit {

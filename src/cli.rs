@@ -61,6 +61,9 @@ enum Command {
         json: bool,
 
         #[command(flatten)]
+        grants: sandbox::GrantOptions,
+
+        #[command(flatten)]
         cache: CacheOptions,
     },
 
@@ -103,6 +106,10 @@ enum Command {
     /// What the arbiter starts; its orders come on standard input.
     #[command(name = arbiter::WORKER_COMMAND, hide = true)]
     Worker,
+
+    /// What the arbiter compiles with.
+    #[command(name = component::compile::COMMAND, hide = true)]
+    Compiler { bounds: String },
 }
 
 /// Runs the command and says what failed: one line on standard error, and the status that goes with it.
@@ -121,12 +128,13 @@ pub fn main() -> ExitCode {
             return ExitCode::from(Kind::Usage as u8);
         }
     };
-    if !matches!(command, Command::Worker | Command::Serve(_)) {
+    if !matches!(command, Command::Worker | Command::Compiler { .. } | Command::Serve(_)) {
         // Standard error can always be written to.
         let _ = log::start(&log::Options::default());
     }
     let result = match command {
         Command::Worker => return worker::run(),
+        Command::Compiler { bounds } => return component::compile::run(&bounds),
         Command::Serve(_) => serve(matches),
         Command::Build {
             app,
@@ -141,11 +149,17 @@ pub fn main() -> ExitCode {
             env,
             python,
         ),
-        Command::Inspect { app, json, cache } => cache.open().and_then(|cache| {
+        Command::Inspect {
+            app,
+            json,
+            grants,
+            cache,
+        } => cache.open().and_then(|cache| {
             component::inspect(
                 &Source::File(app),
                 &cache,
                 &sandbox::fits,
+                &grants.granted(),
                 json,
                 &mut io::stdout().lock(),
             )

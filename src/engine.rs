@@ -35,14 +35,12 @@ impl Needs {
     }
 }
 
-/// How often a running guest is asked to let others run, in milliseconds. A worker has one thread: this is
-/// the longest that one busy guest delays the other requests of its worker in one go.
-pub const TICK_MILLIS: u64 = 10;
+/// How often a guest that computes is looked at, in milliseconds. A worker has one thread: this is how long guests that
+/// compute without end delay its other requests in one go.
+pub const TICK_MILLIS: u64 = 1;
 
-/// The stack of a guest, host calls made on its behalf included.
-const STACK_BYTES: usize = 1 << 20;
-/// How much of it WebAssembly itself may use; recursion beyond that traps.
-const WASM_STACK_BYTES: usize = 512 << 10;
+/// What host calls made on a guest's behalf may need of its stack, beside what WebAssembly itself may use.
+const HOST_STACK_BYTES: usize = 512 << 10;
 
 /// Address space is what pooling reserves: 4 GiB and a guard for every memory of every slot. This many
 /// bytes of it, of the 128 TiB that a process has, bound how many slots there can be.
@@ -91,8 +89,6 @@ fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        .max_wasm_stack(WASM_STACK_BYTES)
-        .async_stack_size(STACK_BYTES)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20))
         // A memory of more than 4 GiB would need bounds checks at every access, and no limit here allows it.
         .wasm_memory64(false);
@@ -113,8 +109,9 @@ pub fn slots(needs: &Needs, wanted: u32, shares: u32) -> u32 {
     wanted.min(fit).max(1)
 }
 
-/// The engine that runs: `slots` instances of a component at once, each of which asks for `needs`.
-pub fn runner(needs: &Needs, slots: u32, max_memory_bytes: usize) -> wasmtime::Result<Engine> {
+/// The engine that runs: `slots` instances of a component at once, each of which asks for `needs` and gets at most so
+/// much memory and stack.
+pub fn runner(needs: &Needs, slots: u32, max_memory_bytes: usize, max_stack_bytes: usize) -> wasmtime::Result<Engine> {
     let keep = KeepResident::for_image(needs.largest_initial_memory_bytes);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
@@ -141,6 +138,9 @@ pub fn runner(needs: &Needs, slots: u32, max_memory_bytes: usize) -> wasmtime::R
         .async_stack_keep_resident(64 << 10)
         .pagemap_scan(if keep.scan { Enabled::Auto } else { Enabled::No });
     let mut config = config();
+    // Recursion beyond the stack traps.
+    config.async_stack_size(max_stack_bytes + HOST_STACK_BYTES);
+    config.max_wasm_stack(max_stack_bytes);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }

@@ -21,6 +21,8 @@ mod environ;
 mod fault;
 mod flow;
 mod gate;
+mod harden;
+mod identity;
 mod links;
 mod listener;
 mod log;

@@ -32,6 +32,7 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 pub struct Host {
     pub chain: Arc<Chain>,
     pub requests: strict::Options,
+    pub response_limits: response::Limits,
     pub access_log: Rc<AccessLog>,
     /// Whether other instances of the app may run at the same time.
     pub multiprocess: bool,
@@ -153,7 +154,7 @@ async fn respond(
         headers,
         body,
     } = reply;
-    let head = response::check(&parts.method, status, &reason, &headers);
+    let head = response::check(&parts.method, status, &reason, &headers, &host.response_limits);
     match (head, body) {
         (Ok(head), ReplyBody::Bytes(bytes)) => Ok(whole(parts, head, bytes.into(), name)),
         (Ok(head), ReplyBody::Chunks(chunks)) => {
@@ -234,7 +235,7 @@ fn report(name: &str, peer: &Peer, fault: &Fault) {
 fn page(is_head: bool, fault: &Fault) -> (Head, Body) {
     let status = match fault {
         Fault::Refused(refusal) => refusal.status,
-        Fault::Failed(Failure::Timeout) => StatusCode::GATEWAY_TIMEOUT,
+        Fault::Failed(Failure::Timeout(_)) => StatusCode::GATEWAY_TIMEOUT,
         Fault::Failed(Failure::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
         Fault::Failed(_) | Fault::Invalid(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };

@@ -3,14 +3,29 @@
 //! An app's mistake is an error that names it, never a repair: PEP 3333 wants headers to be right, and a
 //! client behind a proxy may understand a repaired one differently.
 
+use clap::Args;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use hyper::ext::ReasonPhrase;
+use serde::{Deserialize, Serialize};
 
-/// Fields of one response.
-const FIELDS: usize = 1_000;
-/// Names and values of one response, together.
-const HEAD_BYTES: usize = 256 << 10;
+use crate::units;
+
+/// What an app may return as a head.
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Sandbox")]
+pub struct Limits {
+    /// Header fields of one response.
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MOST_FIELDS))]
+    pub limit_response_fields: u16,
+
+    /// Names and values of one response's header fields, together.
+    #[arg(long, default_value = "256K", value_parser = units::bytes, value_name = "BYTES")]
+    pub limit_response_head: u64,
+}
+
+/// What hyper's map of headers can hold with ease.
+const MOST_FIELDS: i64 = 20_000;
 
 /// PEP 3333, "Other HTTP Features": these are the server's own (RFC 2616, 13.5.1).
 const HOP_BY_HOP: [&str; 9] = [
@@ -38,12 +53,19 @@ pub struct Head {
 }
 
 /// Takes what `start_response` was called with; the error says what is wrong with it, for the log.
-pub fn check(method: &Method, status: u16, reason: &str, headers: &[(String, String)]) -> Result<Head, String> {
+pub fn check(
+    method: &Method,
+    status: u16,
+    reason: &str,
+    headers: &[(String, String)],
+    limits: &Limits,
+) -> Result<Head, String> {
     let status = final_status(status)?;
     let reason = phrase(status, reason)?;
-    if headers.len() > FIELDS {
+    let fields = usize::from(limits.limit_response_fields);
+    if headers.len() > fields {
         return Err(format!(
-            "the app returned {} header fields, more than {FIELDS}",
+            "the app returned {} header fields, more than --limit-response-fields {fields}",
             headers.len()
         ));
     }
@@ -52,8 +74,11 @@ pub fn check(method: &Method, status: u16, reason: &str, headers: &[(String, Str
     let mut size = 0;
     for (name, value) in headers {
         size += name.len() + value.len();
-        if size > HEAD_BYTES {
-            return Err(format!("the app returned a head of more than {HEAD_BYTES} bytes"));
+        if size as u64 > limits.limit_response_head {
+            return Err(format!(
+                "the app returned a head of more than --limit-response-head {}",
+                units::size(limits.limit_response_head)
+            ));
         }
         let (name, value) = field(name, value)?;
         if name == CONTENT_LENGTH {
@@ -65,7 +90,7 @@ pub fn check(method: &Method, status: u16, reason: &str, headers: &[(String, Str
             continue;
         }
         map.try_append(name, value)
-            .map_err(|_| format!("the app returned more header fields than {FIELDS}"))?;
+            .map_err(|_| format!("the app returned more header fields than {fields}"))?;
     }
     let body_forbidden = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     // A 204 has no length (RFC 9110, 8.6), though apps like to say 0.
@@ -148,8 +173,13 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).into(), (*value).into()))
             .collect();
-        check(&Method::GET, status, reason, &headers)
+        check(&Method::GET, status, reason, &headers, &LIMITS)
     }
+
+    const LIMITS: Limits = Limits {
+        limit_response_fields: 10,
+        limit_response_head: 1_000,
+    };
 
     #[test]
     fn a_status_is_final_and_has_three_digits() {
@@ -230,15 +260,16 @@ mod tests {
         assert!(get(200, "", &[]).unwrap().has_body);
         assert!(!get(204, "", &[]).unwrap().has_body);
         assert!(!get(304, "", &[]).unwrap().has_body);
-        assert!(!check(&Method::HEAD, 200, "", &[]).unwrap().has_body);
+        assert!(!check(&Method::HEAD, 200, "", &[], &LIMITS).unwrap().has_body);
     }
 
     #[test]
     fn a_head_has_bounds() {
-        let many: Vec<_> = (0..=FIELDS).map(|_| ("a".to_owned(), "b".to_owned())).collect();
-        assert!(check(&Method::GET, 200, "", &many).is_err());
-        let long = [("a".to_owned(), "b".repeat(HEAD_BYTES))];
-        assert!(check(&Method::GET, 200, "", &long).is_err());
+        let field = ("a", "b");
+        assert!(get(200, "", &[field; 10]).is_ok());
+        assert!(get(200, "", &[field; 11]).is_err());
+        assert!(get(200, "", &[("a", &"b".repeat(999))]).is_ok());
+        assert!(get(200, "", &[("a", &"b".repeat(1_000))]).is_err());
     }
 
     use proptest::collection::vec;
@@ -274,7 +305,7 @@ mod tests {
             reason in text(),
             headers in vec((name(), text()), 0..6),
         ) {
-            let Ok(head) = check(&Method::GET, status, &reason, &headers) else { return Ok(()) };
+            let Ok(head) = check(&Method::GET, status, &reason, &headers, &LIMITS) else { return Ok(()) };
             let wire = wire(&head);
             let body = wire.len() - 4;
             prop_assert!(!wire.contains(&0));

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::arbiter::{self, Prepare};
-use crate::component::{Cache, Role, Source};
+use crate::component::{self, Cache, Role, Source};
 use crate::fault::{Fault, Kind, Result};
+use crate::identity::Identity;
 use crate::links::{self, App, Middleware};
 use crate::python::Options as PythonOptions;
-use crate::sandbox::{ChainOptions, GrantOptions, Limits};
-use crate::tls::{self, Identity};
+use crate::sandbox::{ChainOptions, GrantOptions, Limits, LinkOrders};
+use crate::tls::Credentials;
 use crate::worker::Orders;
-use crate::{access_log, connection, descriptors, gate, listener, log, proxy, proxy_protocol, strict};
+use crate::{
+    access_log, connection, descriptors, gate, harden, listener, log, proxy, proxy_protocol, response, strict, tls,
+};
 
 /// The page that is served when no app is named, in the text format, so that the first try needs no toolchain.
 const WELCOME: Source = Source::Embedded {
@@ -64,6 +67,9 @@ pub struct Options {
     pub limits: Limits,
 
     #[command(flatten)]
+    response_limits: response::Limits,
+
+    #[command(flatten)]
     grants: GrantOptions,
 
     #[command(flatten)]
@@ -71,6 +77,9 @@ pub struct Options {
 
     #[command(flatten)]
     python: PythonOptions,
+
+    #[command(flatten)]
+    harden: harden::Options,
 
     #[command(flatten)]
     access_log: access_log::Options,
@@ -88,11 +97,14 @@ pub struct CacheOptions {
     /// Where compiled code and unpacked files are kept; the default is wsgi-host in the user's cache directory.
     #[arg(long, env = "WSGI_HOST_CACHE_DIR", value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub limits: component::Limits,
 }
 
 impl CacheOptions {
     pub fn open(&self) -> Result<Cache> {
-        Cache::open(self.cache_dir.as_deref())
+        Cache::open(self.cache_dir.as_deref(), self.limits.clone())
     }
 }
 
@@ -103,6 +115,7 @@ pub fn run(read: Read) -> Result<()> {
     let options = read()?;
     let workers = options.arbiter.worker_count()?;
     let connections = options.gate.worker_connections;
+    let identity = options.arbiter.identity.identity()?;
     if let Some(log::Destination::File(path)) = &options.access_log.access_logfile {
         writable("--access-logfile", path)?;
     }
@@ -118,7 +131,7 @@ pub fn run(read: Read) -> Result<()> {
         "http"
     };
     // A certificate that is missing is found out before an app is compiled.
-    Identity::read(&options.tls)?;
+    Credentials::read(&options.tls)?;
     let listeners = listener::bind_all(&options.listener)?;
     let instances = match options.limits.max_requests {
         0 => "instances are kept".to_owned(),
@@ -126,8 +139,11 @@ pub fn run(read: Read) -> Result<()> {
         requests => format!("instances serve {requests} requests each"),
     };
     let Options { listener, arbiter, .. } = options;
-    let prepare: Prepare = Arc::new(move || orders(read()?, workers));
+    let prepare: Prepare = Arc::new(move || orders(read()?, workers, identity));
     let mut orders = prepare()?;
+    if let Some(identity) = identity {
+        give(identity, &orders, &listeners)?;
+    }
     // Whoever waits for the port waits for a server that can answer.
     for bound in &listeners {
         bound.listen(&listener)?;
@@ -154,7 +170,7 @@ pub fn run(read: Read) -> Result<()> {
 
 /// What workers are told. Addresses, the number of workers and the arbiter's own files are not in it: a reload leaves these
 /// as they are.
-fn orders(options: Options, workers: usize) -> Result<Orders> {
+fn orders(options: Options, workers: usize, identity: Option<Identity>) -> Result<Orders> {
     let cache = options.cache.open()?;
     let (limits, grants) = (options.limits, options.grants);
     let app = App {
@@ -162,18 +178,24 @@ fn orders(options: Options, workers: usize) -> Result<Orders> {
         limits: &limits,
         grants: &grants,
     };
+    let links = links::prepare(&options.links, &app, &options.chain, &options.python, &cache)?;
+    if let Some(identity) = identity {
+        let_through(identity, &links, &cache)?;
+    }
     Ok(Orders {
         listeners: Vec::new(),
-        links: links::prepare(&options.links, &app, &options.chain, &options.python, &cache)?,
+        links,
         chain: options.chain,
         requests: options.requests,
+        response_limits: options.response_limits,
         gate: options.gate,
         http: options.http,
         proxy: options.proxy,
         proxy_protocol: options.proxy_protocol,
-        tls: Identity::read(&options.tls)?,
+        tls: Credentials::read(&options.tls)?,
         log: options.log,
         access_log: options.access_log,
+        harden: options.harden,
         multiprocess: workers > 1 || limits.max_instances > 1,
         graceful_timeout: options.arbiter.graceful_timeout,
     })
@@ -185,6 +207,42 @@ fn source(app: Option<&str>, python: &PythonOptions, grants: &GrantOptions, cach
         None => Ok(WELCOME),
         Some(app) => links::source(Role::App, app, python, grants, cache),
     }
+}
+
+/// Lets workers that are somebody else come to the compiled code, and to what it brought along.
+fn let_through(identity: Identity, links: &[LinkOrders], cache: &Cache) -> Result<()> {
+    let directory = cache.directory();
+    let refused = |why: String| {
+        Fault::new(
+            Kind::Resource,
+            format!(
+                "the workers' user cannot use the cache directory {}: {why}; name another with --cache-dir, such as /var/cache/wsgi-host",
+                directory.display()
+            ),
+        )
+    };
+    identity
+        .let_through(directory)
+        .map_err(|error| refused(error.to_string()))?;
+    let stopped = links.iter().find_map(|link| identity.stopped_at(&link.component.code));
+    match stopped {
+        None => Ok(()),
+        Some(stopped) => Err(refused(format!("{} is closed to it", stopped.display()))),
+    }
+}
+
+/// Gives workers that are somebody else the log files that they open anew, and the Unix sockets.
+fn give(identity: Identity, orders: &Orders, listeners: &[listener::Listener]) -> Result<()> {
+    let explain = |path: &Path, error| Fault::new(Kind::Resource, format!("{}: {error}", path.display()));
+    for path in orders.log_files() {
+        identity.give_file(path).map_err(|error| explain(path, error))?;
+    }
+    for listener in listeners {
+        if let listener::Endpoint::Unix(path) = &listener.endpoint {
+            identity.give_socket(path).map_err(|error| explain(path, error))?;
+        }
+    }
+    Ok(())
 }
 
 /// Tries a log file here, where the operator sees the error, before every worker fails at it.

@@ -43,31 +43,31 @@ pub struct Options {
 
 /// The content of the files.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Identity {
+pub struct Credentials {
     certificates: String,
     key: String,
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for Credentials {
     /// Keeps the key out of every log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identity")
+        f.write_str("Credentials")
     }
 }
 
-impl Identity {
+impl Credentials {
     /// Reads the files, and finds out whether they can be used; none without `--certfile`.
     pub fn read(options: &Options) -> Result<Option<Self>> {
         let Some(certfile) = &options.certfile else {
             return Ok(None);
         };
         let keyfile = options.keyfile.as_ref().unwrap_or(certfile);
-        let identity = Self {
+        let credentials = Self {
             certificates: text("--certfile", certfile)?,
             key: text("--keyfile", keyfile)?,
         };
-        let why = match identity.config() {
-            Ok(_) => return Ok(Some(identity)),
+        let why = match credentials.config() {
+            Ok(_) => return Ok(Some(credentials)),
             Err(Unusable::Certificate(why)) => format!("--certfile {}: {why}", certfile.display()),
             Err(Unusable::Key(why)) => format!("--keyfile {}: {why}", keyfile.display()),
             Err(Unusable::Pair(why)) => format!(

@@ -1,4 +1,4 @@
-//! How durations and sizes are written on the command line.
+//! How durations and sizes are written: on the command line, and for people.
 
 use std::time::Duration;
 
@@ -27,6 +27,20 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         .and_then(|number| number.checked_mul(1 << shift))
         .filter(|number| *number <= 1 << 40)
         .ok_or_else(|| format!("'{text}' is not a size such as 65536, 64K, 256M or 1G"))
+}
+
+/// Bytes, for people.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Bytes as Rust counts what is in memory: a limit beyond the address space is none.
+pub fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io::BufRead;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::gate::{self, Gate};
 use crate::listener::Handover;
 use crate::request::Host;
 use crate::sandbox::{Chain, ChainOptions, LinkOrders};
-use crate::{connection, log, proxy, proxy_protocol, strict, tls};
+use crate::{connection, harden, log, proxy, proxy_protocol, response, strict, tls};
 
 /// Everything that a worker needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,13 +32,15 @@ pub struct Orders {
     pub links: Vec<LinkOrders>,
     pub chain: ChainOptions,
     pub requests: strict::Options,
+    pub response_limits: response::Limits,
     pub gate: gate::Options,
     pub http: connection::Options,
     pub proxy: proxy::Options,
     pub proxy_protocol: proxy_protocol::Options,
-    pub tls: Option<tls::Identity>,
+    pub tls: Option<tls::Credentials>,
     pub log: log::Options,
     pub access_log: access_log::Options,
+    pub harden: harden::Options,
     pub multiprocess: bool,
     pub graceful_timeout: Duration,
 }
@@ -47,6 +50,32 @@ impl Orders {
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.links.iter().map(|link| link.component.name.as_str()).collect();
         names.join(" > ")
+    }
+
+    /// The files that a worker writes its logs to.
+    pub fn log_files(&self) -> impl Iterator<Item = &Path> {
+        let logs = [Some(&self.log.error_logfile), self.access_log.access_logfile.as_ref()];
+        logs.into_iter().flatten().filter_map(|log| match log {
+            log::Destination::File(path) => Some(path.as_path()),
+            log::Destination::Standard => None,
+        })
+    }
+
+    /// What a worker needs of the system, once it has its orders.
+    fn needs(&self) -> harden::Needs {
+        let mut needs = harden::Needs::default();
+        for link in &self.links {
+            needs.read.push(link.component.code.clone());
+            needs.add(link.grants.needs());
+        }
+        needs.append = self
+            .log_files()
+            .map(|path| match path.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+                _ => ".".into(),
+            })
+            .collect();
+        needs
     }
 }
 
@@ -69,13 +98,29 @@ fn start() -> anyhow::Result<()> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     let orders: Orders = serde_json::from_str(&line)?;
+    raise_descriptor_limit();
+    // Before there are threads, which would keep what this one gives up.
+    let locked = orders.harden.step(|| harden::lock(&orders.needs()));
     log::start(&orders.log)?;
+    orders.harden.report(locked)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(serve(orders)))?;
     // What is left after the graceful time is ended with the process.
     runtime.shutdown_background();
     Ok(())
+}
+
+/// A worker holds connections, and files for its instances: as many as it may at all. What is usual is a limit for programs
+/// that cannot deal with large numbers.
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // The old one does as well.
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }
 
 async fn serve(orders: Orders) -> anyhow::Result<()> {
@@ -86,10 +131,13 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         .map(Handover::open)
         .collect::<Result<Vec<_>, _>>()?;
     let access_log = Rc::new(AccessLog::open(&orders.access_log, orders.log.log_queue)?);
+    let needs = orders.needs();
     let chain = Chain::load(orders.links, &orders.chain)?;
+    orders.harden.report(orders.harden.step(|| harden::filter(&needs)))?;
     let host = Rc::new(Host {
         chain: chain.clone(),
         requests: orders.requests,
+        response_limits: orders.response_limits,
         access_log: access_log.clone(),
         multiprocess: orders.multiprocess,
         pace: orders.http.pace(),
@@ -102,7 +150,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         options: orders.http,
         proxy: orders.proxy,
         proxy_protocol: orders.proxy_protocol,
-        tls: orders.tls.map(|identity| identity.acceptor()).transpose()?,
+        tls: orders.tls.map(|credentials| credentials.acceptor()).transpose()?,
     });
     let gate = Rc::new(Gate::new(setting, orders.gate));
     let (drain, drained) = watch::channel(false);

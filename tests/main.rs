@@ -8,6 +8,7 @@ mod clients;
 mod command_line;
 mod environ;
 mod guests;
+mod hostile;
 mod hostile_clients;
 mod http2;
 mod input;

@@ -6,28 +6,22 @@ use std::path::Path;
 
 use wasmparser::{ComponentInstance, Instance, Parser, Payload};
 
+use super::limits::Limits;
 use super::{Source, bundle};
 use crate::engine::Needs;
 use crate::fault::{Fault, Kind, Result};
+use crate::units;
 
-/// The largest file, bundle included.
-const FILE_BYTES: u64 = (1 << 30) + CODE_BYTES;
-/// The largest component without its bundle: what has to be compiled.
-const CODE_BYTES: u64 = 256 << 20;
-/// How much one instance may be made of.
-const CORE_INSTANCES: u32 = 1_000;
-const MEMORIES: u32 = 64;
-const TABLES: u32 = 256;
 /// Elements of one table, when it is made.
 const TABLE_ELEMENTS: u64 = 1 << 20;
 /// How deep components may be nested in each other.
 const NESTING: usize = 16;
 
 /// Reads a component, from the binary or the text format. What is returned starts as a component does.
-pub fn read(source: &Source) -> Result<Vec<u8>> {
+pub fn read(source: &Source, limits: &Limits) -> Result<Vec<u8>> {
     let name = source.name();
     let bytes = match source {
-        Source::File(path) | Source::Built { path, .. } => read_file(path)?,
+        Source::File(path) | Source::Built { path, .. } => read_file(path, limits)?,
         Source::Embedded { text, .. } => text.to_vec(),
     };
     let malformed = |what: &str| Err(Fault::new(Kind::Malformed, format!("{name}: {what}")));
@@ -41,6 +35,9 @@ pub fn read(source: &Source) -> Result<Vec<u8>> {
         }
         _ if bytes.is_empty() => return malformed("the file is empty"),
         _ => match text(&bytes) {
+            Some(text) if text.len() as u64 > limits.limit_component_size => {
+                return Err(larger_than_allowed(&name, text.len(), limits));
+            }
             Some(text) => wat::parse_str(text).map_err(|error| {
                 let text = error.to_string();
                 let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -69,7 +66,7 @@ pub fn read(source: &Source) -> Result<Vec<u8>> {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>> {
+fn read_file(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     let explain = |error: &io::Error| match error.kind() {
         io::ErrorKind::NotFound => Fault::new(Kind::NotFound, format!("{}: there is no such file", path.display())),
         _ if path.is_dir() => Fault::new(
@@ -88,13 +85,18 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     }
     let file = fs::File::open(path).map_err(|error| explain(&error))?;
     let mut bytes = Vec::new();
-    file.take(FILE_BYTES + 1)
+    let most = limits.limit_component_size + bundle::MAX_BYTES;
+    file.take(most + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| explain(&error))?;
-    if bytes.len() as u64 > FILE_BYTES {
+    if bytes.len() as u64 > most {
         return Err(too_large(
             &path.display().to_string(),
-            &format!("the file has more than {FILE_BYTES} bytes"),
+            &format!(
+                "the file has more than --limit-component-size {} and {} of files that it may bring along",
+                units::size(limits.limit_component_size),
+                units::size(bundle::MAX_BYTES)
+            ),
         ));
     }
     Ok(bytes)
@@ -120,11 +122,6 @@ pub fn without_bundle(bytes: &[u8]) -> usize {
     size
 }
 
-pub fn malformed(name: &str, error: &wasmtime::Error) -> Fault {
-    let text = format!("{error:#}").replace('\n', " ");
-    Fault::new(Kind::Malformed, format!("{name} is no valid component: {text}"))
-}
-
 pub fn imports_modules(name: &str) -> Fault {
     Fault::new(
         Kind::UnknownImport,
@@ -132,47 +129,72 @@ pub fn imports_modules(name: &str) -> Fault {
     )
 }
 
-fn too_large(name: &str, why: &str) -> Fault {
+pub fn too_large(name: &str, why: &str) -> Fault {
     Fault::new(Kind::TooLarge, format!("{name} is too large: {why}"))
 }
 
+fn larger_than_allowed(name: &str, size: usize, limits: &Limits) -> Fault {
+    let most = units::size(limits.limit_component_size);
+    let size = units::size(size as u64);
+    too_large(name, &format!("{size}, and --limit-component-size is {most}"))
+}
+
 /// Whether a component is one that may be compiled: what is in it, and how much of it.
-pub fn check_size(name: &str, bytes: &[u8]) -> Result<()> {
-    if without_bundle(bytes) as u64 > CODE_BYTES {
-        return Err(too_large(
-            name,
-            &format!("{CODE_BYTES} bytes are the most that is compiled"),
-        ));
+pub fn check_size(name: &str, bytes: &[u8], limits: &Limits) -> Result<()> {
+    let size = without_bundle(bytes);
+    if size as u64 > limits.limit_component_size {
+        return Err(larger_than_allowed(name, size, limits));
     }
     let count = count(name, bytes)?;
+    let instances = (
+        "core instances",
+        count.core_instances.into(),
+        limits.limit_component_instances.into(),
+        "--limit-component-instances",
+    );
     check_counts(
         name,
         &[
-            ("core instances", count.core_instances.into(), CORE_INSTANCES.into()),
-            ("memories", count.memories.into(), MEMORIES.into()),
-            ("tables", count.tables.into(), TABLES.into()),
+            instances,
+            memories(count.memories, limits),
+            tables(count.tables, limits),
         ],
     )
 }
 
 /// The same once it is compiled, when it is known how often its parts are instantiated.
-pub fn check_needs(name: &str, needs: &Needs) -> Result<()> {
+pub fn check_needs(name: &str, needs: &Needs, limits: &Limits) -> Result<()> {
+    let elements = (
+        "table elements",
+        needs.largest_table_elements,
+        TABLE_ELEMENTS,
+        "the most",
+    );
     check_counts(
         name,
-        &[
-            ("memories", needs.memories.into(), MEMORIES.into()),
-            ("tables", needs.tables.into(), TABLES.into()),
-            ("table elements", needs.largest_table_elements, TABLE_ELEMENTS),
-        ],
+        &[memories(needs.memories, limits), tables(needs.tables, limits), elements],
     )
 }
 
-fn check_counts(name: &str, counts: &[(&str, u64, u64)]) -> Result<()> {
-    for (what, number, limit) in counts {
+/// What it has, how many, how many it may have, and what says so.
+type Check<'a> = (&'a str, u64, u64, &'a str);
+
+fn memories(number: u32, limits: &Limits) -> Check<'static> {
+    let most = limits.limit_component_memories.into();
+    ("memories", number.into(), most, "--limit-component-memories")
+}
+
+fn tables(number: u32, limits: &Limits) -> Check<'static> {
+    let most = limits.limit_component_tables.into();
+    ("tables", number.into(), most, "--limit-component-tables")
+}
+
+fn check_counts(name: &str, counts: &[Check<'_>]) -> Result<()> {
+    for (what, number, limit, option) in counts {
         if number > limit {
             return Err(too_large(
                 name,
-                &format!("it has {number} {what}, and {limit} are the most"),
+                &format!("it has {number} {what}, and {option} is {limit}"),
             ));
         }
     }
@@ -258,7 +280,9 @@ mod tests {
 
     fn kind(name: &str, content: &[u8]) -> Kind {
         let directory = tempfile::tempdir().unwrap();
-        read(&test_source(directory.path(), name, content)).unwrap_err().kind
+        read(&test_source(directory.path(), name, content), &Limits::default())
+            .unwrap_err()
+            .kind
     }
 
     #[test]
@@ -271,9 +295,10 @@ mod tests {
         assert_eq!(kind("broken.wat", b"(component"), Kind::Malformed);
         assert_eq!(kind("core.wasm", b"\0asm\x01\0\0\0"), Kind::CoreModule);
         assert_eq!(kind("core.wat", b"(module)"), Kind::CoreModule);
-        let missing = read(&Source::File("/nowhere/app.wasm".into())).unwrap_err();
+        let missing = read(&Source::File("/nowhere/app.wasm".into()), &Limits::default()).unwrap_err();
         assert_eq!(missing.kind, Kind::NotFound);
-        assert_eq!(read(&Source::File("/".into())).unwrap_err().kind, Kind::Unreadable);
+        let directory = read(&Source::File("/".into()), &Limits::default()).unwrap_err();
+        assert_eq!(directory.kind, Kind::Unreadable);
     }
 
     #[test]
@@ -289,17 +314,45 @@ mod tests {
 
     #[test]
     fn a_component_of_too_much_is_refused_before_it_is_compiled() {
-        let memories = "(memory 1)".repeat(MEMORIES as usize + 1);
-        let text = format!("(component (core module {memories}))");
-        let fault = check_size("test", &wat::parse_str(text).unwrap()).unwrap_err();
-        assert_eq!(fault.kind, Kind::TooLarge);
-        assert!(fault.message.contains("65 memories"), "{}", fault.message);
+        let limits = Limits::default();
+        let refusal = |text: &str| {
+            let bytes = wat::parse_str(text).unwrap();
+            let fault = check_size("test", &bytes, &limits).unwrap_err();
+            assert_eq!(fault.kind, Kind::TooLarge);
+            fault.message
+        };
+        let memories = "(memory 1)".repeat(11);
+        let message = refusal(&format!("(component (core module {memories}))"));
+        assert!(
+            message.ends_with("it has 11 memories, and --limit-component-memories is 10"),
+            "{message}"
+        );
+        let tables = "(table 1 funcref)".repeat(11);
+        let message = refusal(&format!("(component (core module {tables}))"));
+        assert!(
+            message.ends_with("it has 11 tables, and --limit-component-tables is 10"),
+            "{message}"
+        );
+        let instances = "(core instance (instantiate 0))".repeat(11);
+        let message = refusal(&format!("(component (core module) {instances})"));
+        assert!(message.ends_with("and --limit-component-instances is 10"), "{message}");
+        let data = "x".repeat(1 << 20);
+        let message = refusal(&format!(
+            "(component (core module (memory 17) (data (i32.const 0) \"{data}\")))"
+        ));
+        assert!(
+            message.ends_with("1.0 MiB, and --limit-component-size is 1.0 MiB"),
+            "{message}"
+        );
+        let (open, close) = ("(component ".repeat(NESTING + 2), ")".repeat(NESTING + 2));
+        let message = refusal(&format!("{open}{close}"));
+        assert!(message.ends_with("nested more than 16 deep"), "{message}");
     }
 
     #[test]
     fn a_cut_off_component_is_broken() {
         let bytes = wat::parse_str("(component (core module (memory 1)))").unwrap();
-        let fault = check_size("test", &bytes[..bytes.len() - 3]).unwrap_err();
+        let fault = check_size("test", &bytes[..bytes.len() - 3], &Limits::default()).unwrap_err();
         assert_eq!(fault.kind, Kind::Malformed);
     }
 }

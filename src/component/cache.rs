@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::limits::Limits;
 use crate::fault::{Fault, Kind, Result};
 use crate::log;
 
@@ -35,11 +36,13 @@ const DIGEST: &str = "sha256";
 /// A directory for what can be made again.
 pub struct Cache {
     directory: PathBuf,
+    /// What may be compiled into it.
+    pub limits: Limits,
 }
 
 impl Cache {
     /// The directory that was named, or the user's own for caches.
-    pub fn open(named: Option<&Path>) -> Result<Self> {
+    pub fn open(named: Option<&Path>, limits: Limits) -> Result<Self> {
         let directory = named.map_or_else(default_directory, Path::to_owned);
         let explain = |error: io::Error| {
             Fault::new(
@@ -71,7 +74,7 @@ impl Cache {
         if !tag.exists() {
             let _ = fs::write(tag, CACHEDIR_TAG);
         }
-        Ok(Self { directory })
+        Ok(Self { directory, limits })
     }
 
     pub fn directory(&self) -> &Path {
@@ -143,14 +146,11 @@ impl Cache {
     }
 
     /// Keeps compiled code, all of it or nothing; another process that does the same does no harm.
-    pub fn store(&self, key: &str, component: &Component, compile_time: Duration) -> Result<PathBuf> {
-        let code = component
-            .serialize()
-            .map_err(|error| Fault::new(Kind::Internal, format!("cannot serialize the code: {error:#}")))?;
+    pub fn store(&self, engine: &Engine, key: &str, code: &[u8], compile_time: Duration) -> Result<Found> {
         let path = self.path(key, CODE);
-        let note = format!("{} {}\n", hex(Sha256::new_with_prefix(&code)), compile_time.as_millis());
+        let note = format!("{} {}\n", hex(Sha256::new_with_prefix(code)), compile_time.as_millis());
         self.write(&self.path(key, DIGEST), note.as_bytes())
-            .and_then(|()| self.write(&path, &code))
+            .and_then(|()| self.write(&path, code))
             .map_err(|error| {
                 Fault::new(
                     Kind::Resource,
@@ -161,7 +161,13 @@ impl Cache {
                 )
             })?;
         self.make_room(&path);
-        Ok(path)
+        let component = map(engine, &path)
+            .map_err(|error| Fault::new(Kind::Internal, format!("compiled code cannot be mapped: {error:#}")))?;
+        Ok(Found {
+            path,
+            component,
+            compile_time: Some(compile_time),
+        })
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -293,30 +299,32 @@ mod tests {
     use super::*;
     use crate::engine;
 
-    fn setting() -> (tempfile::TempDir, Cache, Engine, Component) {
+    fn setting() -> (tempfile::TempDir, Cache, Engine, Vec<u8>) {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let cache = Cache::open(Some(directory.path())).unwrap();
+        let cache = Cache::open(Some(directory.path()), Limits::default()).unwrap();
         let engine = engine::compiler().unwrap();
-        let component = Component::new(&engine, "(component (core module (func)))").unwrap();
-        (directory, cache, engine, component)
+        let code = engine
+            .precompile_component(b"(component (core module (func)))")
+            .unwrap();
+        (directory, cache, engine, code)
     }
 
     #[test]
     fn what_is_stored_is_found() {
-        let (_directory, cache, engine, component) = setting();
+        let (_directory, cache, engine, compiled) = setting();
         let key = cache.key(&engine, b"component");
         assert!(cache.find(&engine, &key).is_none());
-        let path = cache.store(&key, &component, Duration::ZERO).unwrap();
+        let path = cache.store(&engine, &key, &compiled, Duration::ZERO).unwrap().path;
         assert_eq!(cache.find(&engine, &key).unwrap().path, path);
         assert_ne!(key, cache.key(&engine, b"another"));
     }
 
     #[test]
     fn what_was_changed_is_not_used() {
-        let (_directory, cache, engine, component) = setting();
+        let (_directory, cache, engine, compiled) = setting();
         let key = cache.key(&engine, b"component");
-        let path = cache.store(&key, &component, Duration::ZERO).unwrap();
+        let path = cache.store(&engine, &key, &compiled, Duration::ZERO).unwrap().path;
         let code = fs::read(&path).unwrap();
         let mut flipped = code.clone();
         flipped[code.len() / 2] ^= 1;
@@ -329,10 +337,10 @@ mod tests {
             assert!(cache.find(&engine, &key).is_none(), "{what}");
             assert!(!path.exists(), "{what}");
         }
-        cache.store(&key, &component, Duration::ZERO).unwrap();
+        cache.store(&engine, &key, &compiled, Duration::ZERO).unwrap();
         fs::remove_file(cache.path(&key, DIGEST)).unwrap();
         assert!(cache.find(&engine, &key).is_none(), "no digest");
-        cache.store(&key, &component, Duration::ZERO).unwrap();
+        cache.store(&engine, &key, &compiled, Duration::ZERO).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         assert!(cache.find(&engine, &key).is_none(), "writable");
     }
@@ -342,14 +350,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for mode in [0o770, 0o707, 0o777] {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let fault = Cache::open(Some(directory.path())).err().unwrap();
+            let fault = Cache::open(Some(directory.path()), Limits::default()).err().unwrap();
             assert_eq!(fault.kind, Kind::Resource, "{mode:o}");
         }
     }
 
     #[test]
     fn what_was_not_used_for_long_makes_room() {
-        let (directory, cache, engine, component) = setting();
+        let (directory, cache, engine, compiled) = setting();
         let start = SystemTime::UNIX_EPOCH;
         for age in 0..=ENTRIES as u64 {
             let path = directory.path().join(format!("code-{age}")).with_extension(CODE);
@@ -357,7 +365,7 @@ mod tests {
             file.set_modified(start + std::time::Duration::from_secs(age)).unwrap();
         }
         let key = cache.key(&engine, b"component");
-        let path = cache.store(&key, &component, Duration::ZERO).unwrap();
+        let path = cache.store(&engine, &key, &compiled, Duration::ZERO).unwrap().path;
         assert!(path.exists());
         assert!(!directory.path().join("code-0.cwasm").exists());
         assert!(!directory.path().join("code-1.cwasm").exists());

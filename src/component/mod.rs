@@ -3,7 +3,11 @@
 mod binary;
 pub mod bundle;
 mod cache;
+pub mod compile;
 mod compose;
+#[cfg(test)]
+mod fuzz;
+mod limits;
 mod report;
 mod signature;
 mod world;
@@ -17,11 +21,13 @@ use wasmtime::component::Component;
 use crate::engine::{self, Needs};
 use crate::fault::{Fault, Kind, Result};
 use crate::progress::Progress;
+use crate::units;
 
 pub use bundle::Bundle;
 pub use cache::{Cache, map};
 pub use compose::compose;
-pub use report::{check, compile, inspect};
+pub use limits::Limits;
+pub use report::{Granted, check, compile, inspect};
 pub use world::{Misfit, Role};
 
 /// Where an app comes from.
@@ -116,44 +122,53 @@ fn other_role(name: &str, expected: Role) -> Fault {
     };
     Fault::new(Kind::OtherRole, message)
 }
+/// The most that a memory can have.
+const MEMORY_BYTES: usize = 4 << 30;
 
 fn examine(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Examined> {
     let name = source.name();
-    let bytes = binary::read(source)?;
+    let limits = &cache.limits;
+    let bytes = binary::read(source, limits)?;
     let contract = world::Contract::of(&name, &bytes)?;
-    binary::check_size(&name, &bytes)?;
+    binary::check_size(&name, &bytes, limits)?;
     let engine = engine::compiler().map_err(|error| Fault::new(Kind::Internal, format!("{error:#}")))?;
     let key = cache.key(&engine, &bytes);
-    let mut fresh = false;
-    let (code, component, compile_time) = match cache.find(&engine, &key) {
-        Some(found) => (found.path, found.component, found.compile_time),
+    let found = cache.find(&engine, &key);
+    let fresh = found.is_none();
+    let found = match found {
+        Some(found) => found,
         None => {
-            fresh = true;
             let start = Instant::now();
             let size = binary::without_bundle(&bytes);
-            let component = {
-                let _progress = Progress::start(format!("Compiling {name} ({})", report::size(size as u64)));
-                Component::new(&engine, &bytes).map_err(|error| binary::malformed(&name, &error))?
+            let code = {
+                let _progress = Progress::start(format!("Compiling {name} ({})", units::size(size as u64)));
+                compile::compile(&name, &bytes, limits)?
             };
-            let time = start.elapsed();
-            let code = cache.store(&key, &component, time)?;
-            (code, component, Some(time))
+            cache.store(&engine, &key, &code, start.elapsed())?
         }
     };
+    let component = found.component;
     let needs = Needs::of(&component).ok_or_else(|| binary::imports_modules(&name))?;
-    binary::check_needs(&name, &needs)?;
+    binary::check_needs(&name, &needs, limits)?;
+    // What of it has no number of its own shows when the workers' engine is to take it.
+    if let Ok(engine) = engine::runner(&needs, 1, MEMORY_BYTES, 0) {
+        map(&engine, &found.path).map_err(|error| binary::too_large(&name, &one_line(&error)))?;
+    }
     fits(&component, contract.imports_wasi()).map_err(|misfit| misfit.explain(&name))?;
     signature::check(&component, &contract.application, &name)?;
-    let code_bytes = std::fs::metadata(&code).map_or(0, |metadata| metadata.len());
     Ok(Examined {
         needs,
         fresh,
         bytes,
         contract,
-        code,
-        code_bytes,
-        compile_time,
+        code_bytes: std::fs::metadata(&found.path).map_or(0, |metadata| metadata.len()),
+        code: found.path,
+        compile_time: found.compile_time,
     })
+}
+
+fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A path for the tests of this room.

@@ -7,54 +7,71 @@ use serde_json::json;
 use super::world::{APPLICATION, Role};
 use super::{Bundle, Cache, Examined, Fits, Source, binary, examine, world};
 use crate::fault::{Fault, Kind, Result};
+use crate::units::size;
 
 /// What a component that imports an interface could ask for, by the start of the interface's name.
 struct Right {
     imports: &'static [&'static str],
     asks_for: &'static str,
-    given: &'static str,
+    given: fn(&Granted) -> String,
+}
+
+/// What the operator grants.
+#[derive(Default)]
+pub struct Granted {
+    pub variables: Vec<String>,
+    pub directories: Vec<String>,
+    pub network: Vec<String>,
+    pub clock: Option<String>,
+}
+
+fn given(what: &[String], option: &str) -> String {
+    match what {
+        [] => format!("not granted ({option})"),
+        what => what.join(", "),
+    }
 }
 
 const RIGHTS: [Right; 8] = [
     Right {
         imports: &["wsgi:gateway/io"],
         asks_for: "the request body, lines in the log",
-        given: "always",
+        given: |_| "always".into(),
     },
     Right {
         imports: &["wsgi:gateway/application"],
         asks_for: "calling an app inside it",
-        given: "it is a middleware",
+        given: |_| "it is a middleware".into(),
     },
     Right {
         imports: &["wasi:filesystem/"],
         asks_for: "files",
-        given: "only those of --dir, and what it brought along, read-only",
+        given: |granted| given(&granted.directories, "--dir; what it brought along is there, read-only"),
     },
     Right {
         imports: &["wasi:cli/environment"],
         asks_for: "environment variables",
-        given: "only those of --env",
+        given: |granted| given(&granted.variables, "--env"),
     },
     Right {
         imports: &["wasi:sockets/"],
         asks_for: "the network",
-        given: "never",
+        given: |granted| given(&granted.network, "--allow-net"),
     },
     Right {
         imports: &["wasi:clocks/"],
         asks_for: "the time",
-        given: "always",
+        given: |granted| granted.clock.clone().unwrap_or_else(|| "always".into()),
     },
     Right {
         imports: &["wasi:random/"],
         asks_for: "random numbers",
-        given: "always",
+        given: |_| "always".into(),
     },
     Right {
         imports: &["wasi:cli/std", "wasi:cli/terminal", "wasi:cli/exit", "wasi:io/"],
         asks_for: "standard streams",
-        given: "standard output and error go to the log, standard input is empty",
+        given: |_| "standard output and error go to the log, standard input is empty".into(),
     },
 ];
 
@@ -82,29 +99,36 @@ pub fn compile(source: &Source, cache: &Cache, fits: Fits<'_>, out: &mut dyn Wri
 }
 
 /// Says what a component is, what it could ever ask for, and what it costs.
-pub fn inspect(source: &Source, cache: &Cache, fits: Fits<'_>, as_json: bool, out: &mut dyn Write) -> Result<()> {
+pub fn inspect(
+    source: &Source,
+    cache: &Cache,
+    fits: Fits<'_>,
+    granted: &Granted,
+    as_json: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
     let examined = match examine(source, cache, fits) {
         Ok(examined) => examined,
-        Err(fault) => return stranger(source, fault, as_json, out),
+        Err(fault) => return stranger(source, cache, fault, as_json, out),
     };
     let bundle = Bundle::unpack(&examined.bytes, cache.directory())?;
     let text = if as_json {
-        let mut text = serde_json::to_string_pretty(&facts(source, &examined, &bundle))
+        let mut text = serde_json::to_string_pretty(&facts(source, &examined, granted, &bundle))
             .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
         text.push('\n');
         text
     } else {
-        page(source, &examined, &bundle)
+        page(source, &examined, granted, &bundle)
     };
     print(out, &text)
 }
 
 /// Says what can be said of a component that would not be served.
-fn stranger(source: &Source, fault: Fault, as_json: bool, out: &mut dyn Write) -> Result<()> {
+fn stranger(source: &Source, cache: &Cache, fault: Fault, as_json: bool, out: &mut dyn Write) -> Result<()> {
     if !matches!(fault.kind, Kind::OtherWorld | Kind::OtherVersion | Kind::UnknownImport) {
         return Err(fault);
     }
-    let (name, bytes) = (source.name(), binary::read(source)?);
+    let (name, bytes) = (source.name(), binary::read(source, &cache.limits)?);
     let (imports, exports) = world::names(&name, &bytes)?;
     if as_json {
         let facts = json!({"name": name, "bytes": bytes.len(), "problem": fault.message, "imports": imports, "exports": exports});
@@ -128,9 +152,11 @@ fn stranger(source: &Source, fault: Fault, as_json: bool, out: &mut dyn Write) -
     print(out, &lines.join("\n"))
 }
 
-fn facts(source: &Source, examined: &Examined, bundle: &Bundle) -> serde_json::Value {
+fn facts(source: &Source, examined: &Examined, granted: &Granted, bundle: &Bundle) -> serde_json::Value {
     let rights: Vec<_> = rights(examined)
-        .map(|(right, imports)| json!({"asks_for": right.asks_for, "given": right.given, "imports": imports}))
+        .map(
+            |(right, imports)| json!({"asks_for": right.asks_for, "given": (right.given)(granted), "imports": imports}),
+        )
         .collect();
     json!({
         "name": source.name(),
@@ -152,7 +178,7 @@ fn facts(source: &Source, examined: &Examined, bundle: &Bundle) -> serde_json::V
     })
 }
 
-fn page(source: &Source, examined: &Examined, bundle: &Bundle) -> String {
+fn page(source: &Source, examined: &Examined, granted: &Granted, bundle: &Bundle) -> String {
     let needs = &examined.needs;
     let bytes = examined.bytes.len();
     let own = binary::without_bundle(&examined.bytes);
@@ -182,7 +208,7 @@ fn page(source: &Source, examined: &Examined, bundle: &Bundle) -> String {
     lines.push(format!("  exports     {}", examined.contract.exports.join(", ")));
     lines.push("  could ask for".to_owned());
     for (right, imports) in rights(examined) {
-        lines.push(format!("    {}: {}", right.asks_for, right.given));
+        lines.push(format!("    {}: {}", right.asks_for, (right.given)(granted)));
         lines.extend(imports.iter().map(|import| format!("      {import}")));
     }
     lines.push(String::new());
@@ -218,15 +244,6 @@ fn compiled(examined: &Examined) -> String {
         format!("compiled in {time}")
     } else {
         format!("compiled before, in {time}")
-    }
-}
-
-/// Bytes, for people.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
-        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / *unit as f64),
-        None => format!("{bytes} B"),
     }
 }
 

@@ -10,8 +10,8 @@ pub enum Failure {
     Exception(String),
     /// The guest ended in a trap; the reason and its call stack.
     Trap(String),
-    /// No sign of life within `--timeout`.
-    Timeout,
+    /// It took longer than it may: which limit of time.
+    Timeout(String),
     /// It asked for more than it may have: of what.
     ResourceLimit(String),
     /// It could not be started, or may not be called now.
@@ -23,6 +23,7 @@ impl Failure {
     pub fn told(self) -> Self {
         match self {
             Self::Trap(_) => Self::Exception(self.to_string()),
+            Self::Timeout(_) => Told::Timeout.into(),
             other => other,
         }
     }
@@ -40,7 +41,7 @@ impl From<Told> for Failure {
     fn from(failure: Told) -> Self {
         match failure {
             Told::Exception(text) => Self::Exception(text),
-            Told::Timeout => Self::Timeout,
+            Told::Timeout => Self::Timeout("it says that its time is up".into()),
             Told::ResourceLimit(which) => Self::ResourceLimit(which),
             Told::Unavailable(why) => Self::Unavailable(why),
         }
@@ -51,7 +52,7 @@ impl From<Failure> for inner::Failure {
     fn from(failure: Failure) -> Self {
         match failure.told() {
             Failure::Exception(text) | Failure::Trap(text) => Self::Exception(text),
-            Failure::Timeout => Self::Timeout,
+            Failure::Timeout(_) => Self::Timeout,
             Failure::ResourceLimit(which) => Self::ResourceLimit(which),
             Failure::Unavailable(why) => Self::Unavailable(why),
         }
@@ -63,7 +64,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Exception(text) => f.write_str(text.trim_end()),
             Self::Trap(text) => write!(f, "trapped: {}", text.trim_end()),
-            Self::Timeout => f.write_str("no sign of life within --timeout"),
+            Self::Timeout(which) => f.write_str(which),
             Self::ResourceLimit(which) => write!(f, "exhausted a limit: {which}"),
             Self::Unavailable(why) => write!(f, "unavailable: {why}"),
         }

@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
+use super::clocks::{Clock, Reading};
+use super::names::Reach;
+use super::network::{Protocol, Rule};
 use super::notes::{Notes, Standard, Stream};
-use crate::component::Bundle;
+use crate::component::{Bundle, Granted};
 use crate::fault::{Fault, Kind, Result};
+use crate::harden;
 
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 #[command(next_help_heading = "Grants (an app has nothing of the host but these)")]
@@ -21,7 +25,20 @@ pub struct Options {
     /// own directory if it is not absolute; without it, the same as HOST.
     #[arg(long, value_name = "HOST[::GUEST][:ro]")]
     pub dir: Vec<String>,
+
+    /// Let the app connect to a host and port: a name, an address, or a range such as 10.0.0.0/8; port * is any. What a
+    /// name stands for has to be on the public internet; other addresses have to be named themselves. TCP, unless /udp
+    /// follows.
+    #[arg(long, value_name = "HOST:PORT[/udp]", value_parser = Rule::parse)]
+    pub allow_net: Vec<Rule>,
+
+    /// The clock that the app sees.
+    #[arg(long, value_enum, default_value_t = Clock::Real, value_name = "CLOCK")]
+    pub clock: Clock,
 }
+
+/// What one call for random numbers may ask for; making them keeps everything else in a worker waiting.
+const RANDOM_BYTES: u64 = 4 << 20;
 
 pub fn variable(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
@@ -34,11 +51,25 @@ pub fn variable(text: &str) -> std::result::Result<(String, String), String> {
     }
 }
 
+impl Options {
+    /// For `inspect`: what an app that asks is given.
+    pub fn granted(&self) -> Granted {
+        Granted {
+            variables: self.env.iter().map(|(name, _)| name.clone()).collect(),
+            directories: self.dir.clone(),
+            network: self.allow_net.iter().map(|rule| rule.text().to_owned()).collect(),
+            clock: self.clock.to_possible_value().map(|value| value.get_name().to_owned()),
+        }
+    }
+}
+
 /// The grants of one app, checked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Grants {
     env: Vec<(String, String)>,
     directories: Vec<Directory>,
+    network: Vec<Rule>,
+    clock: Clock,
     /// Where relative paths start, for the app.
     home: Option<String>,
 }
@@ -83,13 +114,41 @@ impl Grants {
         Ok(Self {
             env: options.env.clone(),
             directories,
+            network: options.allow_net.clone(),
+            clock: options.clock,
             home,
         })
     }
 
-    /// A WASI context with these grants and nothing else: no network, no arguments, standard input empty, and what is
-    /// written to standard output and error goes to the log.
-    pub fn context(&self, notes: &Notes) -> wasmtime::Result<WasiCtx> {
+    /// What a process needs so that it can give this.
+    pub fn needs(&self) -> harden::Needs {
+        let of = |writable| {
+            let directories = self
+                .directories
+                .iter()
+                .filter(move |directory| directory.writable == writable);
+            directories.map(|directory| directory.host.clone()).collect()
+        };
+        let tcp = self.network.iter().filter(|rule| rule.protocol() == Protocol::Tcp);
+        harden::Needs {
+            read: of(false),
+            write: of(true),
+            append: Vec::new(),
+            network: match self.network.as_slice() {
+                [] => harden::Network::None,
+                _ => harden::Network::Ports(tcp.map(Rule::port).collect()),
+            },
+        }
+    }
+
+    /// What an instance may connect to.
+    pub fn reach(&self) -> Reach {
+        Reach::new(&self.network)
+    }
+
+    /// A WASI context with these grants and nothing else: no arguments, standard input empty, and what is written to
+    /// standard output and error goes to the log.
+    pub fn context(&self, notes: &Notes, reach: &Reach) -> wasmtime::Result<WasiCtx> {
         let mut builder = WasiCtxBuilder::new();
         let standard = |stream| Standard {
             notes: notes.clone(),
@@ -99,9 +158,16 @@ impl Grants {
             .stdout(standard(Stream::Output))
             .stderr(standard(Stream::Error))
             .envs(&self.env)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false);
+            .max_random_size(RANDOM_BYTES)
+            .wall_clock(Reading::new(self.clock))
+            .monotonic_clock(Reading::new(self.clock));
+        let grants = |protocol| self.network.iter().any(|rule| rule.protocol() == protocol);
+        builder
+            .allow_tcp(grants(Protocol::Tcp))
+            .allow_udp(grants(Protocol::Udp))
+            .allow_ip_name_lookup(!self.network.is_empty());
+        let reach = reach.clone();
+        builder.socket_addr_check(move |address, how| Box::pin(std::future::ready(reach.allows(address, how))));
         if let Some(home) = &self.home {
             builder.initial_cwd(home);
         }

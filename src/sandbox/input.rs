@@ -239,10 +239,11 @@ fn describe(error: &hyper::Error) -> String {
 
 impl io::HostInput for State {
     async fn read(&mut self, input: Resource<Input>, max: u32) -> wasmtime::Result<Result<Vec<u8>, String>> {
-        // The guest is not to blame for a slow client: its clock stands still meanwhile.
+        // The guest is not to blame for a slow client: its clocks stand still meanwhile.
         self.watch.pause();
         let block = self.table.get_mut(&input)?.read(max as usize).await;
-        self.watch.restart();
+        self.watch.alive();
+        self.watch.resume();
         Ok(block)
     }
 

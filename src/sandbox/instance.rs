@@ -3,20 +3,17 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use wasmtime::component::ResourceAny;
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::component::{ResourceAny, ResourceTableError};
+use wasmtime::{Store, Trap};
 
 use super::application::{Application, Request, RequestBody};
 use super::contract::{self, Environ, Middleware, MiddlewarePre, Response};
 use super::failure::Failure;
 use super::input::Input;
 use super::inward::Inner;
-use super::limits::{Expired, Watch};
 use super::state::{State, Turn};
-
-/// Handles that a guest kept beyond their request, before its instance is replaced: each takes an entry of
-/// two tables until then.
-const LEFT_HANDLES: usize = 1_000;
+use super::watch::{Over, Watch};
+use crate::units;
 
 /// A sandbox with a guest in it.
 pub struct Instance {
@@ -34,18 +31,13 @@ impl Instance {
     /// A fresh one; the component's start functions run here.
     pub async fn new(pre: &MiddlewarePre<State>, state: State) -> Result<Self, Failure> {
         let watch = state.watch.clone();
-        let block_bytes = state.block_bytes;
+        let limits = state.limits.clone();
         let mut store = Store::new(pre.engine(), state);
         store.limiter(|state| &mut state.memory);
-        store.set_hostcall_fuel(block_bytes);
+        store.set_hostcall_fuel(units::in_memory(limits.limit_response_block));
+        store.set_max_component_handles(limits.max_handles as usize);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|context| {
-            if context.data().watch.expired() {
-                Err(wasmtime::Error::new(Expired))
-            } else {
-                Ok(UpdateDeadline::Yield(1))
-            }
-        });
+        store.epoch_deadline_callback(|context| Watch::tick(&context.data().watch));
         let guest = match bounded(&watch, pre.instantiate_async(&mut store)).await {
             Ok(guest) => guest,
             Err(stop) => return Err(stop.explain(&store)),
@@ -65,6 +57,10 @@ impl Instance {
     pub fn begin(&mut self, name: Arc<str>, inside: Option<Arc<dyn Application>>, spares: bool) {
         let state = self.store.data_mut();
         state.notes.begin(name);
+        if self.served > 0 {
+            state.watch.begin();
+            state.memory.exhausted = false;
+        }
         state.turn = Turn {
             inside,
             spares_body: spares,
@@ -93,6 +89,7 @@ impl Instance {
         let guest = self.guest.wsgi_gateway_application();
         self.broken = true;
         let result = bounded(&self.watch, guest.call_call(&mut self.store, &environ)).await;
+        self.watch.alive();
         let failure = match self.settle(result) {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(failure)) => failure.into(),
@@ -129,6 +126,10 @@ impl Instance {
         let guest = self.guest.wsgi_gateway_application();
         self.broken = true;
         let result = bounded(&self.watch, guest.chunks().call_next(&mut self.store, chunks)).await;
+        // An empty block reaches nobody, so it is no sign of life.
+        if matches!(&result, Ok(Ok(Some(block))) if !block.is_empty()) {
+            self.watch.alive();
+        }
         self.settle(result)?.map_err(Failure::Exception)
     }
 
@@ -136,6 +137,7 @@ impl Instance {
     pub async fn close(&mut self, chunks: ResourceAny) -> Result<(), Failure> {
         let guest = self.guest.wsgi_gateway_application();
         self.broken = true;
+        self.watch.alive();
         let result = bounded(&self.watch, async {
             guest.chunks().call_close(&mut self.store, chunks).await?;
             chunks.resource_drop_async(&mut self.store).await
@@ -159,7 +161,8 @@ impl Instance {
                 self.left_handles += 1;
             }
         }
-        !self.broken && self.left_handles < LEFT_HANDLES
+        // Those that it kept leave fewer handles to the next request.
+        !self.broken && self.left_handles < state.limits.max_handles as usize / 2
     }
 
     /// Whether a failure that a call returned is only passed on from the inside.
@@ -179,45 +182,66 @@ impl Instance {
     }
 }
 
-/// Of wasmtime's words for [`Store::set_hostcall_fuel`] having run out; the error has no public type.
+/// Of wasmtime's words for [`Store::set_hostcall_fuel`] having run out, and for [`Store::set_max_component_handles`];
+/// these errors have no public types.
 const COPIED_TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
+const TOO_MANY_HANDLES: &str = "handle limit exceeded";
 
 /// Why a call did not return.
 enum Stop {
-    Expired,
+    Over(Over),
     Error(wasmtime::Error),
 }
 
 impl Stop {
     fn explain(self, store: &Store<State>) -> Failure {
-        match self {
-            Self::Expired => Failure::Timeout,
-            Self::Error(error) if error.is::<Expired>() => Failure::Timeout,
-            Self::Error(_) if store.data().memory.exhausted => Failure::ResourceLimit("--max-memory".into()),
-            Self::Error(error) => match error.downcast_ref::<Trap>() {
-                Some(Trap::StackOverflow) => Failure::ResourceLimit("its stack".into()),
-                None if error.root_cause().to_string().contains(COPIED_TOO_MUCH) => {
-                    Failure::ResourceLimit("--limit-response-block".into())
-                }
-                _ => {
-                    // The cause first, and then where in the guest; wasmtime has it the other way round.
-                    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-                    causes.reverse();
-                    Failure::Trap(causes.join("\n"))
-                }
-            },
+        let (memory, limits) = (&store.data().memory, &store.data().limits);
+        let size = |option: &str, bytes| Failure::ResourceLimit(format!("{option} {}", units::size(bytes)));
+        let error = match self {
+            Self::Over(over) => return over.into(),
+            Self::Error(error) => error,
+        };
+        if let Some(over) = error.downcast_ref::<Over>() {
+            return (*over).into();
+        }
+        if memory.exhausted {
+            return size("--max-memory", limits.max_memory);
+        }
+        if let Some(Trap::StackOverflow) = error.downcast_ref() {
+            return size("--max-stack", limits.max_stack);
+        }
+        let cause = error.root_cause().to_string();
+        if cause.contains(COPIED_TOO_MUCH) {
+            return size("--limit-response-block", limits.limit_response_block);
+        }
+        let full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
+        if full || cause.contains(TOO_MANY_HANDLES) {
+            return Failure::ResourceLimit(format!("--max-handles {}", limits.max_handles));
+        }
+        // The cause first, and then where in the guest; wasmtime has it the other way round.
+        let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+        causes.reverse();
+        Failure::Trap(causes.join("\n"))
+    }
+}
+
+impl From<Over> for Failure {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Silence(_) | Over::Time(_) => Self::Timeout(over.to_string()),
+            Over::Cpu(_) => Self::ResourceLimit(over.to_string()),
         }
     }
 }
 
-/// Runs a call while the guest's clock runs. A guest that spins is ended by the epoch, one that waits in a host call by
-/// the timer here.
+/// Runs a call while the guest's clocks run. A guest that computes is ended by the epoch, one that waits in a host call
+/// by the timer here.
 async fn bounded<T>(watch: &Watch, call: impl Future<Output = wasmtime::Result<T>>) -> Result<T, Stop> {
-    watch.restart();
+    watch.resume();
     let result = tokio::select! {
         biased;
-        result = call => result.map_err(Stop::Error),
-        () = watch.expiry() => Err(Stop::Expired),
+        result = watch.meter(call) => result.map_err(Stop::Error),
+        over = watch.expiry() => Err(Stop::Over(over)),
     };
     watch.pause();
     result

@@ -89,9 +89,9 @@ impl inner::Host for State {
             let idle = "no request is being served";
             return Ok(Err(inner::Failure::Unavailable(idle.into())));
         };
-        let left = self.watch.hold();
+        self.watch.pause();
         let result = inside.call(request).await;
-        self.watch.resume(left);
+        self.watch.resume();
         match result {
             Ok(reply) => self.hand(reply).map(Ok),
             Err(failure) => {
@@ -106,9 +106,9 @@ impl inner::Host for State {
 impl inner::HostChunks for State {
     async fn next(&mut self, chunks: Resource<Inner>) -> wasmtime::Result<Result<Option<Vec<u8>>, String>> {
         let inner = self.table.get_mut(&chunks)?;
-        let left = self.watch.hold();
+        self.watch.pause();
         let block = inner.next().await;
-        self.watch.resume(left);
+        self.watch.resume();
         // Asking an iterable that is closed is the link's own mistake, and the log has nothing of it yet.
         if let (Err(why), Some(_)) = (&block, &inner.chunks) {
             self.turn.told = Some(Failure::Exception(why.clone()));
@@ -117,17 +117,17 @@ impl inner::HostChunks for State {
     }
 
     async fn close(&mut self, chunks: Resource<Inner>) -> wasmtime::Result<()> {
-        let left = self.watch.hold();
+        self.watch.pause();
         self.table.get_mut(&chunks)?.close().await;
-        self.watch.resume(left);
+        self.watch.resume();
         Ok(())
     }
 
     async fn drop(&mut self, chunks: Resource<Inner>) -> wasmtime::Result<()> {
         let mut inner = self.table.delete(chunks)?;
-        let left = self.watch.hold();
+        self.watch.pause();
         inner.close().await;
-        self.watch.resume(left);
+        self.watch.resume();
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
-//! How much a guest may have: memory by the store, time by the watch.
+//! How much a guest may have, and the count of its memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -17,6 +16,15 @@ pub struct Limits {
     /// read more of its input. Waiting for the client does not count. 0: no limit.
     #[arg(short, long, default_value = "30", value_parser = units::seconds, value_name = "SECONDS")]
     pub timeout: Duration,
+
+    /// Seconds of computing that a request may take, over all calls into the app. 0: no limit.
+    #[arg(long, default_value = "10", value_parser = units::seconds, value_name = "SECONDS")]
+    pub limit_request_cpu: Duration,
+
+    /// Seconds that a request may take in all, whatever signs of life there are. Waiting for the client does not count,
+    /// so a long download needs no more; a stream of events that are waited for does. 0: no limit.
+    #[arg(long, default_value = "3600", value_parser = units::seconds, value_name = "SECONDS")]
+    pub limit_request_time: Duration,
 
     /// Requests that an instance serves before it is dropped: 1 gives every request a fresh one, 0 means no end.
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -38,6 +46,14 @@ pub struct Limits {
     #[arg(long, default_value = "256M", value_parser = units::bytes, value_name = "BYTES")]
     pub max_memory: u64,
 
+    /// The stack of an instance, in which an app's functions call each other.
+    #[arg(long, default_value = "512K", value_parser = stack, value_name = "BYTES")]
+    pub max_stack: u64,
+
+    /// Handles that an instance may hold at once: open files and directories, streams, timers, sockets, inputs.
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    pub max_handles: u32,
+
     /// The largest block, or head, that an app may hand over in one go.
     #[arg(long, default_value = "64M", value_parser = units::bytes, value_name = "BYTES")]
     pub limit_response_block: u64,
@@ -45,6 +61,16 @@ pub struct Limits {
     /// What one request may write to the log: wsgi.errors, standard output, standard error.
     #[arg(long, default_value = "64K", value_parser = units::bytes, value_name = "BYTES")]
     pub limit_request_log: u64,
+}
+
+/// Less than the smallest would not do for most apps; the largest is reserved for every instance.
+const STACK_BYTES: std::ops::RangeInclusive<u64> = 64 << 10..=64 << 20;
+
+fn stack(text: &str) -> Result<u64, String> {
+    units::bytes(text).and_then(|bytes| match bytes {
+        bytes if STACK_BYTES.contains(&bytes) => Ok(bytes),
+        _ => Err("a stack has between 64K and 64M".into()),
+    })
 }
 
 /// Counts what a store's memories and tables take, all of them together.
@@ -61,7 +87,7 @@ const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 impl Memory {
     pub fn new(limit: u64) -> Self {
         Self {
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            limit: units::in_memory(limit),
             used: 0,
             exhausted: false,
         }
@@ -105,96 +131,6 @@ impl ResourceLimiter for Memory {
     }
 }
 
-/// The clock of one guest. It is read from two sides: by a timer, for a guest that waits in a host call, and at
-/// every tick of the epoch, for one that spins and lets no timer fire.
-pub struct Watch {
-    start: Instant,
-    limit: Duration,
-    /// Nanoseconds after `start`; [`NEVER`] while the clock stands still.
-    deadline: AtomicU64,
-}
-
-const NEVER: u64 = u64::MAX;
-/// How often a stopped clock is looked at again.
-const PAUSED_LOOK: Duration = Duration::from_secs(1);
-
-/// The guest's time is up: what the epoch callback raises.
-#[derive(Debug)]
-pub struct Expired;
-
-impl std::fmt::Display for Expired {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("time limit")
-    }
-}
-
-impl std::error::Error for Expired {}
-
-impl Watch {
-    /// A stopped clock; a limit of zero never expires.
-    pub fn new(limit: Duration) -> Self {
-        Self {
-            start: Instant::now(),
-            limit,
-            deadline: AtomicU64::new(NEVER),
-        }
-    }
-
-    /// Gives the guest its whole time again.
-    pub fn restart(&self) {
-        if !self.limit.is_zero() {
-            self.run_for(self.limit);
-        }
-    }
-
-    pub fn pause(&self) {
-        self.deadline.store(NEVER, Ordering::Relaxed);
-    }
-
-    /// Stops the clock while others work on the guest's behalf; what is left of its time is for [`Watch::resume`].
-    pub fn hold(&self) -> Option<Duration> {
-        let left = self.remaining();
-        self.pause();
-        left
-    }
-
-    pub fn resume(&self, left: Option<Duration>) {
-        if let Some(left) = left {
-            self.run_for(left);
-        }
-    }
-
-    fn run_for(&self, time: Duration) {
-        let nanos = u64::try_from((self.start.elapsed() + time).as_nanos()).unwrap_or(NEVER);
-        self.deadline.store(nanos, Ordering::Relaxed);
-    }
-
-    fn remaining(&self) -> Option<Duration> {
-        match self.deadline.load(Ordering::Relaxed) {
-            NEVER => None,
-            nanos => Some(Duration::from_nanos(nanos).saturating_sub(self.start.elapsed())),
-        }
-    }
-
-    pub fn expired(&self) -> bool {
-        self.remaining().is_some_and(|left| left.is_zero())
-    }
-
-    /// Ends when the guest's time is up.
-    pub async fn expiry(&self) {
-        if self.limit.is_zero() {
-            return std::future::pending().await;
-        }
-        loop {
-            match self.remaining() {
-                Some(left) if left.is_zero() => return,
-                Some(left) => tokio::time::sleep(left).await,
-                None => tokio::time::sleep(PAUSED_LOOK.min(self.limit)).await,
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,18 +145,5 @@ mod tests {
         assert!(memory.exhausted);
         assert!(memory.table_growing(1_000, 1_100, None).unwrap());
         assert!(!memory.table_growing(0, usize::MAX, None).unwrap());
-    }
-
-    #[test]
-    fn a_watch_expires_only_while_it_runs() {
-        let watch = Watch::new(Duration::from_nanos(1));
-        assert!(!watch.expired());
-        watch.restart();
-        while !watch.expired() {}
-        watch.pause();
-        assert!(!watch.expired());
-        let endless = Watch::new(Duration::ZERO);
-        endless.restart();
-        assert!(!endless.expired());
     }
 }

@@ -14,12 +14,12 @@ use super::contract::{MiddlewarePre, ResponseBody};
 use super::failure::Failure;
 use super::grants::Grants;
 use super::instance::Instance;
-use super::limits::{Limits, Memory, Watch};
+use super::limits::Limits;
 use super::notes::Notes;
 use super::state::{self, State};
 use super::ticker::{self, Ticker};
 use crate::component::{self, Prepared};
-use crate::{engine, log};
+use crate::{engine, log, units};
 
 /// What a worker needs to know of a link.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub struct Link {
     pub fail_open: bool,
     pre: MiddlewarePre<State>,
     wasi: bool,
-    limits: Limits,
+    limits: Arc<Limits>,
     grants: Grants,
     slots: Arc<Semaphore>,
     slot_count: u32,
@@ -62,8 +62,12 @@ impl Link {
             fail_open,
         } = orders;
         let slots = engine::slots(&prepared.needs, limits.max_instances, links);
-        let max_memory = usize::try_from(limits.max_memory).unwrap_or(usize::MAX);
-        let engine = engine::runner(&prepared.needs, slots, max_memory)?;
+        let engine = engine::runner(
+            &prepared.needs,
+            slots,
+            units::in_memory(limits.max_memory),
+            units::in_memory(limits.max_stack),
+        )?;
         let component = component::map(&engine, &prepared.code)?;
         let linker = state::linker(&engine, prepared.wasi)?;
         let pre = MiddlewarePre::new(linker.instantiate_pre(&component)?)?;
@@ -75,7 +79,7 @@ impl Link {
             ticker: Ticker::start(&engine, Duration::from_millis(engine::TICK_MILLIS))?,
             slots: Arc::new(Semaphore::new(slots as usize)),
             slot_count: slots,
-            limits,
+            limits: Arc::new(limits),
             grants,
             idle: Mutex::new(Vec::new()),
         }))
@@ -168,23 +172,15 @@ impl Link {
     }
 
     fn state(&self) -> Result<State, Failure> {
-        let notes = Notes::new(
-            &self.name,
-            usize::try_from(self.limits.limit_request_log).unwrap_or(usize::MAX),
-        );
+        let notes = Notes::new(&self.name, units::in_memory(self.limits.limit_request_log));
+        let reach = self.grants.reach();
         let wasi = if self.wasi {
-            let context = self.grants.context(&notes);
+            let context = self.grants.context(&notes, &reach);
             Some(context.map_err(|error| Failure::Unavailable(format!("its directories cannot be granted: {error}")))?)
         } else {
             None
         };
-        Ok(State::new(
-            wasi,
-            Memory::new(self.limits.max_memory),
-            Arc::new(Watch::new(self.limits.timeout)),
-            notes,
-            usize::try_from(self.limits.limit_response_block).unwrap_or(usize::MAX),
-        ))
+        Ok(State::new(wasi, reach, self.limits.clone(), notes))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod application;
 mod chain;
+mod clocks;
 mod contract;
 mod failure;
 mod grants;
@@ -11,9 +12,13 @@ mod instance;
 mod inward;
 mod limits;
 mod link;
+mod names;
+mod network;
 mod notes;
 mod state;
 mod ticker;
+mod turns;
+mod watch;
 
 use wasmtime::component::Component;
 

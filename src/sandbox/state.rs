@@ -9,21 +9,20 @@ use super::application::Application;
 use super::contract::Middleware;
 use super::failure::Failure;
 use super::input::Input;
-use super::limits::{Memory, Watch};
+use super::limits::{Limits, Memory};
+use super::names::{self, Reach};
 use super::notes::Notes;
-
-/// Handles to host resources that a guest may hold at once.
-const HANDLES: usize = 10_000;
+use super::watch::Watch;
 
 pub struct State {
     pub table: ResourceTable,
     /// Made only for a component that imports some of it.
     wasi: Option<WasiCtx>,
+    pub reach: Reach,
     pub memory: Memory,
     pub watch: Arc<Watch>,
     pub notes: Notes,
-    /// The largest value that one call of or by the guest may copy out of it.
-    pub block_bytes: usize,
+    pub limits: Arc<Limits>,
     pub turn: Turn,
 }
 
@@ -43,16 +42,21 @@ pub struct Turn {
 }
 
 impl State {
-    pub fn new(wasi: Option<WasiCtx>, memory: Memory, watch: Arc<Watch>, notes: Notes, block_bytes: usize) -> Self {
+    pub fn new(wasi: Option<WasiCtx>, reach: Reach, limits: Arc<Limits>, notes: Notes) -> Self {
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(limits.max_handles as usize);
         Self {
             table,
             wasi,
-            memory,
-            watch,
+            reach,
+            memory: Memory::new(limits.max_memory),
+            watch: Arc::new(Watch::new(
+                limits.timeout,
+                limits.limit_request_time,
+                limits.limit_request_cpu,
+            )),
             notes,
-            block_bytes,
+            limits,
             turn: Turn::default(),
         }
     }
@@ -74,6 +78,7 @@ pub fn linker(engine: &wasmtime::Engine, wasi: bool) -> wasmtime::Result<Linker<
     Middleware::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
     if wasi {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+        names::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

@@ -9,7 +9,7 @@ use wasmtime::Engine;
 
 /// Ticks without any guest at work, after which the thread sleeps until there is one. Waking it costs a
 /// system call, so a pause between two requests is not enough.
-const IDLE_TICKS: u32 = 100;
+const IDLE_TICKS: u32 = 1_000;
 
 /// One for all guests of an engine: a thread or a timer for each request would cost more than the request.
 pub struct Ticker {

@@ -1,6 +1,7 @@
 //! Guests for tests: those of guest-apps, and small ones that a test writes in the text format.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use super::target;
 
@@ -9,6 +10,31 @@ pub fn guest(name: &str) -> String {
     let path = target().join("guests").join(name).with_extension("wasm");
     assert!(path.exists(), "{} is missing: tests/run builds it", path.display());
     path.display().to_string()
+}
+
+/// What every hostile app does for who asks for `/good`; otherwise it misbehaves.
+const GOOD: &str = r#"
+    (func $call
+      (if (call $at "/good") (then
+        (call $all)
+        (return)))
+      (call $misbehave))
+    ;; Returns what it is sent, 4 bytes.
+    (func $all (local $first i32)
+      (if (i32.lt_s (call $read (i32.const 4)) (i32.const 4)) (then
+        (local.set $first (i32.load (global.get $data)))
+        (if (i32.le_s (call $read (i32.const 2)) (i32.const 0)) (then (unreachable)))
+        (i32.store16 offset=2 (i32.const 0x90) (i32.load16_u (global.get $data)))
+        (i32.store16 (i32.const 0x90) (local.get $first))
+        (call $body (i32.const 0x90) (i32.const 4))
+        (return)))
+      (call $body (global.get $data) (i32.const 4)))"#;
+
+/// An app of guest-apps/hostile that is written as its misbehaviour alone.
+pub fn hostile(name: &str) -> String {
+    let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("guest-apps/hostile");
+    let text = std::fs::read_to_string(sources.join(name).with_extension("wat")).expect("a hostile app is there");
+    wat(&format!("hostile-{name}"), &format!("{GOOD}\n{text}"))
 }
 
 /// Where the strings of a test's functions go in the guest's memory.

@@ -20,7 +20,7 @@ pub use certificates::{Certificate, Secure};
 pub use client::{Client, Response};
 pub use curl::{curl, curled};
 pub use files::{copy_directory, inodes, write_files};
-pub use guests::{guest, wat, wat_middleware};
+pub use guests::{guest, hostile, wat, wat_middleware};
 pub use waiting::{alive, wait_for_line, wait_until};
 
 /// How long anything may take on a machine that is busy with other things. No test passes by waiting this long.
@@ -247,19 +247,37 @@ pub fn signal_process(pid: u32, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).expect("the process is there");
 }
 
+/// What a process has of its machine.
+#[derive(Debug)]
+pub struct Resources {
+    pub resident_bytes: u64,
+    pub descriptors: usize,
+    pub threads: u64,
+}
+
+impl Resources {
+    pub fn of(pid: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+        let number = |name| {
+            let line = status.lines().find(|line| line.starts_with(name));
+            let words = line.expect("a process has it").split_whitespace();
+            words
+                .skip(1)
+                .find_map(|word| word.parse::<u64>().ok())
+                .expect("a number")
+        };
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process is there");
+        Self {
+            resident_bytes: number("VmRSS:") * 1024,
+            descriptors: descriptors.count(),
+            threads: number("Threads:"),
+        }
+    }
+}
+
 /// Resident memory of a process, in bytes.
 pub fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("a process has a size");
-    let kib: u64 = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|number| number.parse().ok())
-        .expect("a number");
-    kib * 1024
+    Resources::of(pid).resident_bytes
 }
 
 fn follow(stream: impl Read + Send + 'static, lines: Arc<Lines>) {

@@ -1,0 +1,2 @@
+;; Calls the host for ever.
+(func $misbehave (loop $more (call $log "") (br $more)))

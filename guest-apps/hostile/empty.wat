@@ -1,0 +1,3 @@
+;; Returns empty blocks for ever.
+(func $misbehave (call $stream))
+(func $next (call $block ""))

@@ -1,0 +1,2 @@
+;; Computes for ever, and never calls the host.
+(func $misbehave (loop $more (br $more)))

@@ -1,0 +1,308 @@
+//! The clocks of one request in one guest: how long it is silent, how long it takes in all, and how much it computes.
+//!
+//! They are read from two sides: by a timer, for a guest that waits in a host call, and at every tick of the epoch, for
+//! one that computes and lets no timer fire.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::UpdateDeadline;
+
+use super::turns::{self, Turn};
+
+/// How much a guest may compute for a request before it has to take turns with others that did. Most requests never do.
+const UNDISTURBED: Duration = Duration::from_millis(5);
+/// How often a stopped clock is looked at again.
+const PAUSED_LOOK: Duration = Duration::from_secs(1);
+
+/// Which of its limits a guest has reached, and how much that was: what the epoch's callback raises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// `--timeout`
+    Silence(Duration),
+    /// `--limit-request-time`
+    Time(Duration),
+    /// `--limit-request-cpu`
+    Cpu(Duration),
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silence(limit) => write!(f, "no sign of life within --timeout {} s", limit.as_secs_f64()),
+            Self::Time(limit) => write!(f, "it took longer than --limit-request-time {} s", limit.as_secs_f64()),
+            Self::Cpu(limit) => write!(f, "--limit-request-cpu {} s", limit.as_secs_f64()),
+        }
+    }
+}
+
+impl std::error::Error for Over {}
+
+pub struct Watch {
+    timeout: Duration,
+    time: Duration,
+    cpu: Duration,
+    clocks: Mutex<Clocks>,
+}
+
+/// [`Duration::MAX`] stands for a limit that there is none of.
+struct Clocks {
+    silence_left: Duration,
+    time_left: Duration,
+    /// None while they stand still.
+    running_since: Option<Instant>,
+    cpu_used: Duration,
+    /// The right to compute although it has computed for long, until it lets others run.
+    turn: Option<Turn>,
+}
+
+impl Clocks {
+    fn stop(&mut self) {
+        if let Some(since) = self.running_since.take() {
+            let passed = since.elapsed();
+            for left in [&mut self.silence_left, &mut self.time_left] {
+                if *left != Duration::MAX {
+                    *left = left.saturating_sub(passed);
+                }
+            }
+        }
+    }
+}
+
+/// Zero on the command line is no limit.
+fn limit(option: Duration) -> Duration {
+    if option.is_zero() { Duration::MAX } else { option }
+}
+
+impl Watch {
+    /// Stopped clocks.
+    pub fn new(timeout: Duration, time: Duration, cpu: Duration) -> Self {
+        let (timeout, time) = (limit(timeout), limit(time));
+        Self {
+            timeout,
+            time,
+            cpu: limit(cpu),
+            clocks: Mutex::new(Clocks {
+                silence_left: timeout,
+                time_left: time,
+                running_since: None,
+                cpu_used: Duration::ZERO,
+                turn: None,
+            }),
+        }
+    }
+
+    fn clocks(&self) -> MutexGuard<'_, Clocks> {
+        self.clocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next request: nothing of its time is used.
+    pub fn begin(&self) {
+        let mut clocks = self.clocks();
+        (clocks.silence_left, clocks.time_left) = (self.timeout, self.time);
+        clocks.cpu_used = Duration::ZERO;
+    }
+
+    /// A sign of life: it may be silent for its whole time again.
+    pub fn alive(&self) {
+        let mut clocks = self.clocks();
+        let running = clocks.running_since.is_some();
+        clocks.stop();
+        clocks.silence_left = self.timeout;
+        clocks.running_since = running.then(Instant::now);
+    }
+
+    /// The guest is waited for; its clocks go on where they stopped.
+    pub fn resume(&self) {
+        let mut clocks = self.clocks();
+        clocks.stop();
+        clocks.running_since = Some(Instant::now());
+    }
+
+    /// Somebody else is waited for.
+    pub fn pause(&self) {
+        self.clocks().stop();
+    }
+
+    /// How long a guest may go on without a sign of life; none while the clocks stand still.
+    fn left(&self) -> Option<(Duration, Over)> {
+        let clocks = self.clocks();
+        let passed = clocks.running_since?.elapsed();
+        let (left, over) = if clocks.silence_left <= clocks.time_left {
+            (clocks.silence_left, Over::Silence(self.timeout))
+        } else {
+            (clocks.time_left, Over::Time(self.time))
+        };
+        Some((left.saturating_sub(passed), over))
+    }
+
+    /// Ends when the guest's time is up.
+    pub async fn expiry(&self) -> Over {
+        loop {
+            match self.left() {
+                Some((Duration::ZERO, over)) => return over,
+                Some((left, _)) => tokio::time::sleep(left).await,
+                None => tokio::time::sleep(PAUSED_LOOK.min(self.timeout).min(self.time)).await,
+            }
+        }
+    }
+
+    /// Counts what a call computes.
+    pub async fn meter<T>(&self, call: impl Future<Output = T>) -> T {
+        let mut call = pin!(call);
+        poll_fn(|context| {
+            let stint = Stint::start();
+            let polled = call.as_mut().poll(context);
+            let mut clocks = self.clocks();
+            clocks.cpu_used += stint.end();
+            clocks.turn = None;
+            polled
+        })
+        .await
+    }
+
+    /// At a tick of the epoch, while the guest computes: it is ended, lets others run, or goes on.
+    pub fn tick(watch: &Arc<Self>) -> wasmtime::Result<UpdateDeadline> {
+        let used = watch.clocks().cpu_used + Stint::so_far();
+        if used >= watch.cpu {
+            return Err(wasmtime::Error::new(Over::Cpu(watch.cpu)));
+        }
+        if let Some((Duration::ZERO, over)) = watch.left() {
+            return Err(wasmtime::Error::new(over));
+        }
+        if used < UNDISTURBED {
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        let watch = watch.clone();
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(async move {
+                let turn = turns::next(used).await;
+                watch.clocks().turn = Some(turn);
+            }),
+        ))
+    }
+}
+
+thread_local! {
+    /// When the innermost stint of this thread started, in the thread's own time.
+    static START: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// How much of it was spent in stints inside it.
+    static INSIDE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// What this thread has computed since it started.
+fn computed() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// A guest at work on this thread. They nest where one guest calls another: each counts its own part.
+struct Stint {
+    outer_start: Duration,
+    outer_inside: Duration,
+}
+
+impl Stint {
+    fn start() -> Self {
+        Self {
+            outer_start: START.replace(computed()),
+            outer_inside: INSIDE.take(),
+        }
+    }
+
+    /// Of the innermost one.
+    fn so_far() -> Duration {
+        computed().saturating_sub(START.get()).saturating_sub(INSIDE.get())
+    }
+
+    /// What it computed itself.
+    fn end(self) -> Duration {
+        let own = Self::so_far();
+        let all = own + INSIDE.get();
+        START.set(self.outer_start);
+        INSIDE.set(self.outer_inside + all);
+        own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(1_000);
+    const SHORT: Duration = Duration::from_nanos(1);
+
+    fn compute(time: Duration) {
+        let start = computed();
+        while computed() < start + time {}
+    }
+
+    #[test]
+    fn a_watch_expires_only_while_it_runs() {
+        let watch = Watch::new(SHORT, LONG, LONG);
+        assert_eq!(watch.left(), None);
+        watch.resume();
+        while watch.left() != Some((Duration::ZERO, Over::Silence(SHORT))) {}
+        watch.pause();
+        assert_eq!(watch.left(), None);
+        watch.resume();
+        assert_eq!(watch.left(), Some((Duration::ZERO, Over::Silence(SHORT))));
+        let endless = Watch::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        endless.resume();
+        assert!(endless.left().is_some_and(|(left, _)| left > LONG));
+    }
+
+    #[test]
+    fn signs_of_life_do_not_prolong_a_request() {
+        let watch = Watch::new(LONG, SHORT, LONG);
+        watch.resume();
+        while watch.left() != Some((Duration::ZERO, Over::Time(SHORT))) {
+            watch.alive();
+        }
+        watch.begin();
+        assert_eq!(watch.clocks().time_left, SHORT);
+    }
+
+    #[tokio::test]
+    async fn computing_is_counted_over_all_calls_and_limited() {
+        let part = Duration::from_millis(1);
+        let watch = Arc::new(Watch::new(LONG, LONG, 3 * part));
+        watch.resume();
+        for calls in 1..=3 {
+            watch.meter(async { compute(part) }).await;
+            assert!(watch.clocks().cpu_used >= calls * part);
+        }
+        let ended = watch.meter(async { Watch::tick(&watch).err() }).await;
+        assert_eq!(
+            ended.and_then(|error| error.downcast::<Over>().ok()),
+            Some(Over::Cpu(3 * part))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_guest_does_not_pay_for_those_that_it_calls() {
+        let part = Duration::from_millis(2);
+        let (outer, inner) = (Watch::new(LONG, LONG, LONG), Watch::new(LONG, LONG, LONG));
+        let before = computed();
+        outer
+            .meter(async {
+                compute(part);
+                inner.meter(async { compute(10 * part) }).await;
+            })
+            .await;
+        let all = computed() - before;
+        let (outer, inner) = (outer.clocks().cpu_used, inner.clocks().cpu_used);
+        assert!(
+            inner >= 10 * part && outer >= part && outer + inner <= all,
+            "{outer:?} {inner:?}"
+        );
+        assert!(outer < inner);
+    }
+}
