@@ -6,7 +6,7 @@ use crate::harness::{Server, wat, wat_middleware};
 /// An app that fails in the way that the path names.
 fn failing() -> String {
     wat(
-        "failing",
+        "collapsing",
         r#"(func $deep (call $deep))
         (func $call
             (if (call $at "/exception") (then (call $fail "Traceback: boom")))
@@ -40,7 +40,7 @@ fn a_link_sees_what_failed_inside_and_the_log_names_it() {
     ] {
         let response = client.get(path);
         assert_eq!((response.status(), response.text().as_str()), (502, case), "{path}");
-        server.wait_for_log(&format!("[ERROR] failing: GET {path}: {why}"));
+        server.wait_for_log(&format!("[ERROR] collapsing: GET {path}: {why}"));
     }
     // Who passes a failure on is not blamed for it.
     let log = server.log();
@@ -59,7 +59,7 @@ fn a_failure_that_nobody_catches_reaches_the_client_as_it_would_without_a_chain(
     }
     let stream = server.get("/stream");
     assert_eq!((stream.text().as_str(), stream.complete), ("block", false));
-    server.wait_for_log("[ERROR] failing: GET /stream: trapped: ");
+    server.wait_for_log("[ERROR] collapsing: GET /stream: trapped: ");
     assert!(!server.log().iter().any(|line| line.contains("] through: ")));
 }
 
@@ -68,7 +68,7 @@ fn each_link_has_its_own_limits() {
     let directory = tempfile::tempdir().unwrap();
     // Needs more memory than it has, where the app, which takes as much, has enough.
     let greedy = wat_middleware(
-        "greedy",
+        "gluttonous",
         "(func $call (drop (call $letters (i32.const 30000000))) (drop (call $inward)) (call $pass))",
     );
     let app = wat(

@@ -71,11 +71,13 @@ fn a_link_that_is_given_up_leaves_nothing_open() {
 #[test]
 fn a_chain_whose_client_has_gone_is_given_up_as_a_whole() {
     let app = wat(
-        "busy",
+        "toiling",
         r#"(func $call (if (call $at "/busy") (then (call $stream)) (else (call $body "fine"))))
-        (func $next (if (i32.eq (global.get $asked) (i32.const 1)) (then (call $block "block")) (else (loop $on (br $on)))))"#,
+        (func $next (if (i32.eq (global.get $asked) (i32.const 1))
+            (then (call $block_of (i32.const 16000000)))
+            (else (call $log "toils\n") (loop $on (br $on)))))"#,
     );
-    let passing = wat_middleware("patient", "");
+    let passing = wat_middleware("enduring", "");
     let server = chain(
         &app,
         &[passing.as_str(); 3],
@@ -84,10 +86,11 @@ fn a_chain_whose_client_has_gone_is_given_up_as_a_whole() {
     for times in 1..=2 {
         let mut client = server.client();
         client.send(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n");
-        client.fill_until(b"block");
+        // The block before is still being sent when the client goes.
+        server.wait_for_log_times("toiling: GET /busy: wsgi.errors: toils", times);
         drop(client);
         server.wait_for_log_times(
-            "patient: GET /busy: the client has gone, and the app did not stop",
+            "enduring: GET /busy: the client has gone, and the app did not stop",
             times,
         );
         assert_eq!(server.get("/").text(), "fine");

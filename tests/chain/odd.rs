@@ -115,7 +115,7 @@ fn an_iterable_of_an_earlier_request_is_closed_and_says_so() {
 #[test]
 fn an_iterable_is_returned_once() {
     let again = wat_middleware(
-        "again",
+        "returning",
         r#"(global $mine (mut i32) (i32.const 0))
         (func $call (drop (call $inward))
             (if (global.get $mine)
@@ -126,7 +126,7 @@ fn an_iterable_is_returned_once() {
     for request in 1..=2 {
         assert_eq!(server.get("/").text(), "blockblockblock");
         assert_eq!(server.get("/").status(), 500);
-        server.wait_for_log_times("[ERROR] again: GET /: trapped: ", request);
+        server.wait_for_log_times("[ERROR] returning: GET /: trapped: ", request);
         server.wait_for_log_times("calm: GET /: wsgi.errors: closed", 2 * request);
     }
 }
