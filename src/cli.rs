@@ -95,6 +95,9 @@ enum Command {
         /// The component to write.
         #[arg(short, long, default_value = "composed.wasm", value_name = "FILE")]
         output: PathBuf,
+
+        #[command(flatten)]
+        limits: component::Limits,
     },
 
     /// Write completions for a shell to standard output.
@@ -170,7 +173,7 @@ pub fn main() -> ExitCode {
         Command::Compile { app, cache } => cache
             .open()
             .and_then(|cache| component::compile(&Source::File(app), &cache, &sandbox::fits, &mut io::stdout().lock())),
-        Command::Compose { files, output } => component::compose(&files, &output),
+        Command::Compose { files, output, limits } => component::compose(&files, &limits, &output),
         Command::Completions { shell } => completions(shell),
     };
     log::flush();

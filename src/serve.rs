@@ -100,11 +100,18 @@ pub struct CacheOptions {
 
     #[command(flatten)]
     pub limits: component::Limits,
+
+    #[command(flatten)]
+    pub compile_limits: component::CompileLimits,
 }
 
 impl CacheOptions {
     pub fn open(&self) -> Result<Cache> {
-        Cache::open(self.cache_dir.as_deref(), self.limits.clone())
+        Cache::open(
+            self.cache_dir.as_deref(),
+            self.limits.clone(),
+            self.compile_limits.clone(),
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::limits::Limits;
+use super::limits::{CompileLimits, Limits};
 use crate::fault::{Fault, Kind, Result};
 use crate::log;
 
@@ -38,11 +38,12 @@ pub struct Cache {
     directory: PathBuf,
     /// What may be compiled into it.
     pub limits: Limits,
+    pub compile_limits: CompileLimits,
 }
 
 impl Cache {
     /// The directory that was named, or the user's own for caches.
-    pub fn open(named: Option<&Path>, limits: Limits) -> Result<Self> {
+    pub fn open(named: Option<&Path>, limits: Limits, compile_limits: CompileLimits) -> Result<Self> {
         let directory = named.map_or_else(default_directory, Path::to_owned);
         let explain = |error: io::Error| {
             Fault::new(
@@ -74,7 +75,11 @@ impl Cache {
         if !tag.exists() {
             let _ = fs::write(tag, CACHEDIR_TAG);
         }
-        Ok(Self { directory, limits })
+        Ok(Self {
+            directory,
+            limits,
+            compile_limits,
+        })
     }
 
     pub fn directory(&self) -> &Path {
@@ -302,7 +307,7 @@ mod tests {
     fn setting() -> (tempfile::TempDir, Cache, Engine, Vec<u8>) {
         let directory = tempfile::tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let cache = Cache::open(Some(directory.path()), Limits::default()).unwrap();
+        let cache = Cache::open(Some(directory.path()), Limits::default(), CompileLimits::default()).unwrap();
         let engine = engine::compiler().unwrap();
         let code = engine
             .precompile_component(b"(component (core module (func)))")
@@ -350,7 +355,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for mode in [0o770, 0o707, 0o777] {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let fault = Cache::open(Some(directory.path()), Limits::default()).err().unwrap();
+            let fault = Cache::open(Some(directory.path()), Limits::default(), CompileLimits::default())
+                .err()
+                .unwrap();
             assert_eq!(fault.kind, Kind::Resource, "{mode:o}");
         }
     }

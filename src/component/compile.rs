@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal,
 use serde::{Deserialize, Serialize};
 
 use super::binary;
-use super::limits::Limits;
+use super::limits::CompileLimits;
 use crate::fault::{Fault, Kind, Result};
 use crate::units;
 use crate::{engine, harden};
@@ -33,7 +33,7 @@ struct Bounds {
 }
 
 /// Compiles a component; what is returned is the code in wasmtime's own form.
-pub fn compile(name: &str, component: &[u8], limits: &Limits) -> Result<Vec<u8>> {
+pub fn compile(name: &str, component: &[u8], limits: &CompileLimits) -> Result<Vec<u8>> {
     let internal = |error: io::Error| Fault::new(Kind::Internal, format!("cannot run the compiler: {error}"));
     let mut output = tempfile::tempfile().map_err(internal)?;
     let mut words = tempfile::tempfile().map_err(internal)?;
@@ -52,7 +52,7 @@ pub fn compile(name: &str, component: &[u8], limits: &Limits) -> Result<Vec<u8>>
     Err(explain(name, status, &said, limits))
 }
 
-fn start(component: &[u8], limits: &Limits, output: &File, words: &File) -> io::Result<Child> {
+fn start(component: &[u8], limits: &CompileLimits, output: &File, words: &File) -> io::Result<Child> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     let bounds = Bounds {
         memory_bytes: limits.compile_memory,
@@ -88,7 +88,7 @@ fn wait(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-fn explain(name: &str, status: Option<ExitStatus>, said: &str, limits: &Limits) -> Fault {
+fn explain(name: &str, status: Option<ExitStatus>, said: &str, limits: &CompileLimits) -> Fault {
     let signal = status.and_then(|status| status.signal());
     if status.is_none() || signal == Some(Signal::XCPU.as_raw()) {
         let limit = limits.compile_timeout.as_secs_f64();

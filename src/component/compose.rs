@@ -7,17 +7,17 @@ use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use super::world::{Contract, INTERFACE, Role};
-use super::{Source, binary, bundle, other_role};
+use super::{Limits, Source, binary, bundle, other_role};
 use crate::fault::{Fault, Kind, Result};
 
 /// Links the files, of which the first is the outermost and the last is the app, and writes the component to `out`: all of
 /// it or nothing.
-pub fn compose(files: &[PathBuf], out: &Path) -> Result<()> {
+pub fn compose(files: &[PathBuf], limits: &Limits, out: &Path) -> Result<()> {
     let mut graph = CompositionGraph::new();
     let mut inside: Option<NodeId> = None;
     let mut files_of: Option<(String, Vec<u8>)> = None;
     for (place, path) in files.iter().enumerate().rev() {
-        let link = Link::read(path, place + 1 == files.len())?;
+        let link = Link::read(path, limits, place + 1 == files.len())?;
         if let Some(section) = link.bundle {
             if let Some((other, _)) = &files_of {
                 return Err(no_composition(&format!(
@@ -55,10 +55,11 @@ struct Link {
 }
 
 impl Link {
-    fn read(path: &Path, is_app: bool) -> Result<Self> {
+    fn read(path: &Path, limits: &Limits, is_app: bool) -> Result<Self> {
         let source = Source::File(path.to_owned());
         let name = source.name();
-        let bytes = binary::read(&source)?;
+        let bytes = binary::read(&source, limits)?;
+        binary::check_size(&name, &bytes, limits)?;
         let contract = Contract::of(&name, &bytes)?;
         let role = if is_app { Role::App } else { Role::Middleware };
         if contract.role != role {

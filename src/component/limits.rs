@@ -24,7 +24,12 @@ pub struct Limits {
     /// Tables that an instance of a component may have.
     #[arg(long, default_value_t = 256, value_name = "N")]
     pub limit_component_tables: u32,
+}
 
+/// What compiling a component may cost.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Components")]
+pub struct CompileLimits {
     /// Seconds that compiling a component may take. 0: no limit.
     #[arg(long, default_value = "300", value_parser = units::seconds, value_name = "SECONDS")]
     pub compile_timeout: Duration,
@@ -43,6 +48,14 @@ impl Default for Limits {
             limit_component_instances: 10,
             limit_component_memories: 10,
             limit_component_tables: 10,
+        }
+    }
+}
+
+#[cfg(test)]
+impl Default for CompileLimits {
+    fn default() -> Self {
+        Self {
             compile_timeout: Duration::ZERO,
             compile_memory: 1 << 30,
         }

@@ -26,7 +26,7 @@ use crate::units;
 pub use bundle::Bundle;
 pub use cache::{Cache, map};
 pub use compose::compose;
-pub use limits::Limits;
+pub use limits::{CompileLimits, Limits};
 pub use report::{Granted, check, compile, inspect};
 pub use world::{Misfit, Role};
 
@@ -142,7 +142,7 @@ fn examine(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Examined> {
             let size = binary::without_bundle(&bytes);
             let code = {
                 let _progress = Progress::start(format!("Compiling {name} ({})", units::size(size as u64)));
-                compile::compile(&name, &bytes, limits)?
+                compile::compile(&name, &bytes, &cache.compile_limits)?
             };
             cache.store(&engine, &key, &code, start.elapsed())?
         }

@@ -109,6 +109,7 @@ impl Input {
                 rest: Bytes::new(),
                 terms: self.terms.clone(),
                 length: 0,
+                waited: Duration::ZERO,
                 upload: self.upload.clone(),
             };
             std::mem::replace(self, revoked)
