@@ -65,7 +65,8 @@ impl Orders {
     fn needs(&self) -> harden::Needs {
         let mut needs = harden::Needs::default();
         for link in &self.links {
-            needs.read.push(link.component.code.clone());
+            // The directory, not the file: who compiles the same component at this moment puts another file in its place.
+            needs.read.extend(link.component.code.parent().map(Path::to_owned));
             needs.add(link.grants.needs());
         }
         needs.append = self

@@ -34,7 +34,7 @@ fn a_link_sees_what_failed_inside_and_the_log_names_it() {
         ("/exception", "0", "Traceback: boom"),
         ("/trap", "0", "trapped: wasm trap: wasm `unreachable`"),
         ("/timeout", "1", "no sign of life within --timeout"),
-        ("/stack", "2", "exhausted a limit: its stack"),
+        ("/stack", "2", "exhausted a limit: --max-stack"),
         ("/memory", "2", "exhausted a limit: --max-memory"),
         ("/block", "2", "exhausted a limit: --limit-response-block"),
     ] {
