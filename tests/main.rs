@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod browser;
 mod chain;
 mod clients;
 mod command_line;
