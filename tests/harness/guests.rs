@@ -1,5 +1,6 @@
 //! Guests for tests: those of guest-apps, and small ones that a test writes in the text format.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -43,7 +44,7 @@ const LITERALS_END: usize = 0x1_0000;
 
 /// A file with a component of world `app` around a test's functions: see `tests/harness/guest.wat`.
 ///
-/// `name` is unique among the tests, and the app's name in the log. `$next` and `$close` may be left out.
+/// `name` is the app's name in the log. `$next` and `$close` may be left out.
 pub fn wat(name: &str, functions: &str) -> String {
     let functions = complete(functions, &[("$next", ""), ("$close", "")]);
     fill(name, include_str!("guest.wat"), &functions)
@@ -72,10 +73,13 @@ pub fn wat_middleware(name: &str, functions: &str) -> String {
 fn fill(name: &str, template: &str, functions: &str) -> String {
     let (code, data) = without_literals(functions);
     let text = template.replace(";; FUNCTIONS", &code).replace(";; LITERALS", &data);
-    let directory = target().join("test-guests");
+    // Tests that run at the same time may have guests of the same name.
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let directory = target().join(format!("test-guests/{:016x}", hasher.finish()));
     std::fs::create_dir_all(&directory).expect("the target directory can be written");
     let path = directory.join(name).with_extension("wat");
-    // Another test may read the same file at this moment.
+    // And another test may read the same file at this moment.
     let mut file = tempfile::NamedTempFile::new_in(&directory).expect("the target directory can be written");
     file.write_all(text.as_bytes())
         .expect("the target directory can be written");
