@@ -8,7 +8,9 @@ use crate::harness::{Certificate, Server, guest};
 fn document(url: &str) -> String {
     let profile = tempfile::tempdir().expect("a temporary directory can be made");
     let output = Command::new("timeout")
-        .args(["120", "chromium", "--headless", "--no-sandbox", "--disable-gpu"])
+        .args(["300", "chromium", "--headless", "--no-sandbox", "--disable-gpu"])
+        // Containers have little of it.
+        .arg("--disable-dev-shm-usage")
         // Nothing but this page is asked for, and nobody but this server.
         .args([
             "--disable-quic",

@@ -9,10 +9,10 @@ use std::process::{Command, Output};
 
 use crate::harness::command;
 
-/// Runs the program to its end; a server that starts after all is stopped after a minute, and is then the wrong answer.
+/// Runs the program to its end; a server that starts after all is stopped after some minutes, and is then the wrong answer.
 fn run(program: &Command) -> Output {
     let mut bounded = Command::new("timeout");
-    bounded.arg("60").arg(program.get_program()).args(program.get_args());
+    bounded.arg("300").arg(program.get_program()).args(program.get_args());
     for (name, value) in program.get_envs() {
         match value {
             Some(value) => bounded.env(name, value),

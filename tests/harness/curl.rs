@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-/// Runs curl, silently and for a minute at most, with this to read from its standard input.
+/// Runs curl, silently and for five minutes at most, with this to read from its standard input.
 pub fn curl(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new("curl")
-        .args(["--silent", "--show-error", "--max-time", "60", "--noproxy", ""])
+        .args(["--silent", "--show-error", "--max-time", "300", "--noproxy", ""])
         .args(arguments)
         // The user's proxies are none of these tests'.
         .env_clear()

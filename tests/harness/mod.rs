@@ -25,6 +25,8 @@ pub use waiting::{alive, wait_for_line, wait_until};
 
 /// How long anything may take on a machine that is busy with other things. No test passes by waiting this long.
 pub const PATIENCE: Duration = Duration::from_secs(300);
+/// Seconds that a connection without a request is kept, where a test does not say otherwise: longer than anything may take.
+const KEEP_ALIVE: &str = "600";
 /// What is shown of the log of a test that has failed.
 const LAST_LINES: usize = 100;
 
@@ -102,6 +104,10 @@ impl Server {
         {
             all.extend(["--bind", "127.0.0.1:0"]);
         }
+        // On a machine that stands still for some seconds, a client's next request would come too late.
+        if !arguments.iter().any(|argument| argument.starts_with("--keep-alive")) {
+            all.extend(["--keep-alive", KEEP_ALIVE]);
+        }
         let mut command = command(&all);
         change(&mut command);
         let mut server = Self::launch(&mut command);
@@ -149,12 +155,27 @@ impl Server {
         self.child.id()
     }
 
-    /// The process IDs of the workers that were ever started, in order.
+    /// The process IDs of the workers that were ever started, in order; at least as many as it serves in.
     pub fn workers(&self) -> Vec<u32> {
+        const BOOTING: &str = "Booting worker with pid: ";
+
+        let serving = self.wait_for_log("Serving: ");
+        let workers = serving
+            .split_once(" in ")
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        // A worker may have answered before its first line was read.
+        self.wait_for_log_times(BOOTING, workers.expect("it says in how many"));
         self.log()
             .iter()
-            .filter_map(|line| line.split_once("Booting worker with pid: ")?.1.parse().ok())
+            .filter_map(|line| line.split_once(BOOTING)?.1.parse().ok())
             .collect()
+    }
+
+    /// The only worker of a server that has one.
+    pub fn worker(&self) -> u32 {
+        let workers = self.workers();
+        assert_eq!(workers.len(), 1, "the worker is still the first one");
+        workers[0]
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -179,8 +200,15 @@ impl Server {
         self.wait()
     }
 
+    /// What it has written so far, and has been read.
     pub fn log(&self) -> Vec<String> {
         self.lines.lock().clone()
+    }
+
+    /// All that it has written, when there is nobody left who could write more.
+    pub fn whole_log(&self) -> Vec<String> {
+        wait_until("the end of the log", || Arc::strong_count(&self.lines) == 1);
+        self.log()
     }
 
     /// Waits for a line that contains the text, and returns it.
@@ -278,6 +306,13 @@ impl Resources {
 /// Resident memory of a process, in bytes.
 pub fn resident_bytes(pid: u32) -> u64 {
     Resources::of(pid).resident_bytes
+}
+
+/// Waits until a process takes no more than this: what the last requests held is given back a little later.
+pub fn wait_until_resident(pid: u32, most: u64) {
+    wait_until(&format!("no more than {most} bytes of process {pid}"), || {
+        resident_bytes(pid) <= most
+    });
 }
 
 fn follow(stream: impl Read + Send + 'static, lines: Arc<Lines>) {

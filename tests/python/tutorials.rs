@@ -35,7 +35,7 @@ impl Person {
                 "--show-error",
                 "--location",
                 "--max-time",
-                "60",
+                "300",
                 "--noproxy",
                 "*",
             ])
