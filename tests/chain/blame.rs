@@ -140,6 +140,7 @@ fn a_link_that_fails_open_is_skipped_where_nobody_has_seen_anything_of_it() {
         }
         for path in ["/late", "/reads"] {
             assert_eq!(server.client().post(path, b"the body").status(), 500, "{path}");
+            server.wait_for_log(&format!("[ERROR] fragile: POST {path}: trapped"));
         }
         assert!(
             !server

@@ -62,10 +62,11 @@ fn a_middleware_answers_by_itself() {
         "refusing",
         r#"(func $call (call $status (i32.const 401)) (call $body "no"))"#,
     );
-    let server = chain(&app, &[&middleware], &[]);
+    let mut server = chain(&app, &[&middleware], &[]);
     let response = server.get("/");
     assert_eq!((response.status(), response.text().as_str()), (401, "no"));
-    assert!(!server.log().iter().any(|line| line.contains("untouched: GET")));
+    assert_eq!(server.stop().code(), Some(0));
+    assert!(!server.whole_log().iter().any(|line| line.contains("untouched: GET")));
 }
 
 #[test]
@@ -142,7 +143,7 @@ fn a_large_body_goes_through_a_chain_in_constant_memory() {
     );
     let server = chain(&app, &[middleware.as_str(); 3], &[]);
     server.get("/");
-    let pid = server.workers()[0];
+    let pid = server.worker();
     let before = resident_bytes(pid);
     let mut client = server.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes());

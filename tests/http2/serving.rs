@@ -306,7 +306,7 @@ fn the_end_of_the_server_loses_no_request() {
     assert_eq!(frames.outcome(1), Outcome::Status(200));
     drop(frames);
     assert_eq!(server.wait().code(), Some(0));
-    assert!(!server.log().iter().any(|line| line.contains("still in flight")));
+    assert!(!server.whole_log().iter().any(|line| line.contains("still in flight")));
 }
 
 #[test]

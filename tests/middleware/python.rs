@@ -7,7 +7,7 @@ use crate::harness::guest;
 #[test]
 fn proxy_fix_and_the_validator_work_unmodified() {
     let middleware = "third_party:create_app(x_host=1, x_prefix=1)";
-    let server = serve(&[middleware], &guest("go"), &["--max-requests", "0"]);
+    let mut server = serve(&[middleware], &guest("go"), &["--max-requests", "0"]);
     let subject = Subject::new("third-party", &server);
     subject.answers_alike();
 
@@ -22,7 +22,8 @@ fn proxy_fix_and_the_validator_work_unmodified() {
         assert!(text.contains(line), "{text}");
     }
 
-    let log = server.log().join("\n");
+    assert_eq!(server.stop().code(), Some(0));
+    let log = server.whole_log().join("\n");
     for word in ["AssertionError", "WSGIWarning"] {
         assert!(!log.contains(word), "{log}");
     }

@@ -126,7 +126,7 @@ fn without_a_flag_there_is_no_access_log() {
     assert_eq!(server.get("/hello/x").status(), 200);
     assert_eq!(server.stop().code(), Some(0));
     assert!(
-        !server.log().iter().any(|line| line.contains("/hello/x")),
+        !server.whole_log().iter().any(|line| line.contains("/hello/x")),
         "{:?}",
         server.log()
     );
@@ -184,7 +184,7 @@ fn logs_are_opened_anew_after_a_rotation() {
     assert!(before.contains("/hello/before"), "{before}");
     assert_eq!(server.stop().code(), Some(0));
     wait_for_line(&errors, "Shutting down: arbiter");
-    assert_eq!(server.log(), [""; 0], "nothing is written to the terminal");
+    assert_eq!(server.whole_log(), [""; 0], "nothing is written to the terminal");
 }
 
 #[test]
