@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -13,7 +13,7 @@ use socket2::{Domain, Socket, Type};
 use crate::harness::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, SETTINGS, encode, fields, request,
 };
-use crate::harness::{Client, PATIENCE, Server, command, guest, resident_bytes, wait_until};
+use crate::harness::{Client, PATIENCE, Server, command, guest, resident_bytes, wait_until, wait_until_resident};
 
 /// What an idle connection may take: 5 to 8 KiB, and what the allocator keeps of what it needed before.
 const IDLE_BYTES: u64 = 16 << 10;
@@ -48,7 +48,7 @@ fn beside(server: &Server, attack: impl Fn(SocketAddr, &AtomicBool) + Sync) {
         attacker.join().expect("an attack does not panic");
     });
     good_clients_are_served(server);
-    assert_eq!(server.workers().len(), 1, "the worker is still the first one");
+    server.worker();
 }
 
 #[test]
@@ -107,14 +107,22 @@ fn a_slow_body_is_given_up() {
         20,
     );
     assert!(line.contains("or too little before"), "{line}");
-    // Who keeps the pace may take longer than that.
-    let mut client = server.client();
-    client.send(b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n");
-    for _ in 0..20 {
-        client.send(&[b'x'; 1_000]);
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    assert_eq!(client.response("POST").text(), "20000 bytes\n");
+    // Who keeps the pace may take longer than that. A machine that stands still keeps none: then it is tried again.
+    wait_until("a client that keeps the pace", || {
+        let mut client = server.client();
+        client.send(b"POST /count HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n");
+        let mut longest = Duration::ZERO;
+        for _ in 0..20 {
+            let start = Instant::now();
+            let _ = client.try_send(&[b'x'; 1_000]);
+            std::thread::sleep(Duration::from_millis(100));
+            longest = longest.max(start.elapsed());
+        }
+        let answer = client.response("POST");
+        let served = (answer.status(), answer.text().as_str()) == (200, "20000 bytes\n");
+        assert!(served || longest > Duration::from_millis(500), "{answer:?}");
+        served
+    });
 }
 
 #[test]
@@ -127,6 +135,13 @@ fn clients_that_do_not_read_hold_nobody_up() {
     let mut streams = Frames::connect(server.address());
     for stream in 0..50 {
         streams.get(2 * stream + 1, "/stream/1000000000");
+    }
+    // All of them have begun.
+    for client in &mut slow {
+        client.fill_until(b"\r\n\r\n");
+    }
+    for _ in 0..50 {
+        streams.find_kind(HEADERS);
     }
     good_clients_are_served(&server);
     drop((slow, streams));
@@ -151,7 +166,7 @@ fn many_idle_connections_hold_nobody_up() {
         "600",
     ]);
     good_clients_are_served(&server);
-    let worker = server.workers()[0];
+    let worker = server.worker();
     let before = resident_bytes(worker);
     let mut idle: Vec<Client> = Vec::new();
     for _ in 0..10 {
@@ -165,8 +180,7 @@ fn many_idle_connections_hold_nobody_up() {
         // What the last ones have used, the next ones find.
         std::thread::sleep(Duration::from_millis(400));
     }
-    let each = resident_bytes(worker).saturating_sub(before) / 2_000;
-    assert!(each < IDLE_BYTES, "an idle connection takes {each} bytes");
+    wait_until_resident(worker, before + 2_000 * IDLE_BYTES);
     good_clients_are_served(&server);
     // All of them are still there.
     for client in idle.iter_mut().step_by(100) {

@@ -283,17 +283,12 @@ fn pattern(index: usize) -> u8 {
     (index % 251) as u8
 }
 
-fn worker(server: &Server) -> u32 {
-    server.wait_for_log("Booting worker with pid");
-    *server.workers().first().expect("a worker has started")
-}
-
 #[test]
 fn a_large_upload_takes_no_memory() {
     let server = Server::start(&[&guest("rust"), "-w", "1"]);
     let mut client = server.client();
     client.send(&head("/count", &format!("Content-Length: {LARGE_BYTES}\r\n")));
-    let peak = upload(&mut client.stream(), worker(&server));
+    let peak = upload(&mut client.stream(), server.worker());
     assert_eq!(client.response("POST").text(), format!("{LARGE_BYTES} bytes\n"));
     assert!(peak < WORKER_BYTES, "the worker took {peak} bytes");
 }
@@ -301,7 +296,7 @@ fn a_large_upload_takes_no_memory() {
 #[test]
 fn a_large_echo_takes_no_memory() {
     let server = Server::start(&[&guest("rust"), "-w", "1"]);
-    let worker = worker(&server);
+    let worker = server.worker();
     let mut client = server.client();
     client.send(b"POST /echo HTTP/1.0\r\n");
     client.send(format!("Content-Length: {LARGE_BYTES}\r\n\r\n").as_bytes());

@@ -1,6 +1,7 @@
 //! Bodies of many blocks: sent one by one, ended in the way that the client can tell, and closed once.
 
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::harness::{Client, Response, Server, guest, resident_bytes, wat};
@@ -73,10 +74,13 @@ fn count(server: &Server, text: &str) -> usize {
 
 /// How often the iterable of this path was asked and closed, after one closing has been logged.
 fn steps(server: &Server, path: &str) -> (usize, usize) {
+    static MARKS: AtomicUsize = AtomicUsize::new(0);
+
     server.wait_for_log(&format!("{path}: wsgi.errors: closed"));
     // Were it closed twice, the second line would be there before the next request's.
-    server.get("/again");
-    server.wait_for_log("/again: wsgi.errors: closed");
+    let mark = format!("/mark/{}", MARKS.fetch_add(1, Ordering::Relaxed));
+    server.get(&mark);
+    server.wait_for_log(&format!("{mark}: wsgi.errors: closed"));
     let line = |step: &str| format!("{path}: wsgi.errors: {step}");
     (count(server, &line("asked")), count(server, &line("closed")))
 }
@@ -236,6 +240,7 @@ fn a_failure_after_the_first_block_is_never_a_clean_end() {
     for line in ["blocks: GET /break: broken", "blocks: GET /break: in the middle"] {
         server.wait_for_log_times(line, 2);
     }
+    server.wait_for_log_times("/break-of-20: wsgi.errors: closed", 2);
     assert_eq!(steps(&server, "/break-of-20"), (6, 2));
 }
 
@@ -282,7 +287,7 @@ fn a_client_that_does_not_read_slows_the_app_down() {
         }
         before = now;
     }
-    let resident = resident_bytes(server.workers()[0]);
+    let resident = resident_bytes(server.worker());
     assert!(resident < WORKER_BYTES, "the worker took {resident} bytes");
     // It goes on when the client does.
     client
@@ -348,7 +353,7 @@ fn a_large_download_takes_no_memory() {
         received += length;
         reads += 1;
         if reads % 100 == 0 {
-            peak = peak.max(resident_bytes(server.workers()[0]));
+            peak = peak.max(resident_bytes(server.worker()));
         }
     }
     // With the head.

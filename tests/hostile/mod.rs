@@ -42,8 +42,7 @@ impl Attack {
         arguments.extend(["--max-instances", &slots]);
         arguments.extend(self.arguments);
         let server = Server::start(&arguments);
-        server.wait_for_log("Booting worker with pid: ");
-        let worker = server.workers()[0];
+        let worker = server.worker();
         for _ in 0..WARM_UP {
             self.round(&server);
         }
@@ -60,7 +59,7 @@ impl Attack {
                 && now.descriptors <= before.descriptors
                 && now.threads <= before.threads
         });
-        assert_eq!(server.workers(), [worker]);
+        assert_eq!(server.worker(), worker);
     }
 
     fn round(&self, server: &Server) {
@@ -177,7 +176,7 @@ fn good_requests_do_not_notice_hostile_ones() {
             "-w",
             "1",
             "--limit-request-cpu",
-            "2",
+            "0.5",
             "--max-memory",
             "64M",
         ]);
