@@ -1,13 +1,15 @@
 //! Behind nginx, as it is deployed: over TCP and over a Unix socket, with nginx's buffers and without.
 
 use std::fmt::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::harness::{Client, Server, guest, tools_path, wait_until};
 
 const UPLOAD: usize = 50_000_000;
+static HOSTS: AtomicU8 = AtomicU8::new(0);
 
 /// A server behind nginx, and how a location of nginx's reaches it.
 struct Proxied {
@@ -66,7 +68,11 @@ impl Proxied {
 
 impl Nginx {
     fn start(app: SocketAddr, socket: &Path, directory: &tempfile::TempDir) -> Option<(Child, SocketAddr)> {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // An address of its own: no server of another test may be taken for it.
+        let host = 2 + HOSTS.fetch_add(1, Ordering::Relaxed);
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 77, host), 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
         let file = directory.path().join("nginx.conf");
         std::fs::write(&file, configuration(address, app, socket)).unwrap();
         let mut master = Command::new("nginx")

@@ -13,16 +13,11 @@ fn status(pid: u32, name: &str) -> String {
     line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
 }
 
-fn worker(server: &Server) -> u32 {
-    server.wait_for_log("Booting worker with pid: ");
-    server.workers()[0]
-}
-
 #[test]
 fn a_worker_gains_no_rights_and_is_filtered() {
     let app = wat("hardened", "(func $call (call $body \"fine\"))");
     let server = Server::start(&[&app, "-w", "1"]);
-    let pid = worker(&server);
+    let pid = server.worker();
     assert_eq!(server.get("/").text(), "fine");
     if server.log().iter().any(|line| line.contains("--harden: ")) {
         // This kernel has not all of it; the log says so, and requests are served.
@@ -41,7 +36,7 @@ fn a_worker_gains_no_rights_and_is_filtered() {
     assert_eq!(server.get("/").text(), "fine");
     let server = Server::start(&[&app, "-w", "1", "--harden", "off"]);
     assert_eq!(server.get("/").text(), "fine");
-    assert_eq!(status(worker(&server), "Seccomp:"), "0");
+    assert_eq!(status(server.worker(), "Seccomp:"), "0");
 }
 
 #[test]
@@ -65,8 +60,8 @@ fn a_hardened_worker_opens_its_logs_anew() {
     std::fs::rename(&access_log, logs.path().join("access.log.1")).expect("a file can be renamed");
     server.signal(rustix::process::Signal::USR1);
     wait_until("a new file", || access_log.exists());
-    server.get("/after");
     wait_until("a line in the new file", || {
+        server.get("/after");
         std::fs::read_to_string(&access_log).is_ok_and(|log| log.contains("GET /after"))
     });
 }
@@ -112,7 +107,7 @@ fn workers_run_as_the_user_that_was_named() {
         ],
         |command| command,
     );
-    let pid = worker(&server);
+    let pid = server.worker();
     assert_eq!(server.get("/hello/x").text(), "Hello, x!\n");
     let all = format!("{NOBODY} {NOBODY} {NOBODY} {NOBODY}");
     assert_eq!(
@@ -128,8 +123,9 @@ fn workers_run_as_the_user_that_was_named() {
     std::fs::rename(&log, path("access.log.1")).expect("a file can be renamed");
     server.signal(rustix::process::Signal::USR1);
     wait_until("a new file that is theirs", || owner(&log) == Some(NOBODY));
-    server.get("/hello/again");
+    // The arbiter makes it, before the worker is told of it.
     wait_until("a line in the new file", || {
+        server.get("/hello/again");
         std::fs::read_to_string(&log).is_ok_and(|log| log.contains("/hello/again"))
     });
 }

@@ -122,7 +122,7 @@ fn around_django() {
 fn failures_keep_their_kind() {
     let app = failing();
     for middleware in &ALL {
-        let server = serve(&[middleware.name], &app, &["--timeout", "1", "--max-memory", "64M"]);
+        let server = serve(&[middleware.name], &app, &["--timeout", "2", "--max-memory", "64M"]);
         let subject = Subject {
             name: middleware.name,
             server: &server,

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::process::Signal;
 
 use super::serve;
-use crate::harness::{Server, inodes, write_files};
+use crate::harness::{Server, alive, inodes, wait_until, write_files};
 
 const APP: &str = r#"
 import os
@@ -144,9 +144,13 @@ fn a_flask_app_by_its_name() {
     // Something has: a template, and a reload builds the app anew.
     write_files(project.path(), &[("templates/index.html", "Another template")]);
     assert!(server.get("/").text().contains("from a template"));
+    let old = server.workers();
     server.signal(Signal::HUP);
     server.wait_for_log("Reloaded: ");
-    crate::harness::wait_until("the new template", || server.get("/").text() == "Another template");
+    wait_until("the end of the old workers", || {
+        old.iter().all(|worker| !alive(*worker))
+    });
+    assert_eq!(server.get("/").text(), "Another template");
     assert_ne!(inodes(cache.path()), before);
 
     // One that does not import leaves the old one where it is.
