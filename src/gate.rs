@@ -19,8 +19,12 @@ use crate::log;
 
 /// How long the queue of a socket that takes no newcomers has to be empty before it is closed.
 const QUEUE_EMPTY: Duration = Duration::from_millis(100);
-/// How long a worker goes on accepting in the end, in all.
+/// How long a worker goes on accepting in the end, in all. What is in the queue then is still taken, for it may be the machine
+/// that stood still.
 const QUEUE_DRAIN: Duration = Duration::from_secs(1);
+/// How long that queue has to be empty, and how many are taken from it: it is as long by default.
+const REST_EMPTY: Duration = Duration::from_millis(1);
+const REST_MOST: usize = 2_048;
 /// The pause after an error of accept, out of descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often the log says that connections are too many.
@@ -86,8 +90,13 @@ impl Gate {
             }
         }
         let end = Instant::now() + QUEUE_DRAIN;
-        while Instant::now() < end {
-            match timeout(QUEUE_EMPTY, self.newcomer(&listener)).await {
+        let mut rest = 0;
+        while rest < REST_MOST {
+            let mut patience = QUEUE_EMPTY;
+            if Instant::now() >= end {
+                (patience, rest) = (REST_EMPTY, rest + 1);
+            }
+            match timeout(patience, self.newcomer(&listener)).await {
                 Ok(Ok(newcomer)) => self.let_in(newcomer, drained.clone()).await,
                 Ok(Err(error)) => self.pause_after(&error).await,
                 Err(_) => return,
