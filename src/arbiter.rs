@@ -35,8 +35,9 @@ const BOOT_TIME: Duration = Duration::from_secs(30);
 /// The pause before the successor of one that did not, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How long after the graceful timeout a worker may take to be gone by itself.
-const KILL_GRACE: Duration = Duration::from_secs(1);
+/// How long after the graceful timeout a worker may take to be gone by itself: to say what it cuts off, and to write its log to
+/// the end, on a machine that is busy.
+const KILL_GRACE: Duration = Duration::from_secs(5);
 /// The most workers that SIGTTIN can ask for.
 const WORKERS: usize = 1_024;
 
