@@ -144,7 +144,7 @@ fn without_keep_alive_every_response_is_the_last() {
 
 #[test]
 fn a_head_has_to_arrive_in_time() {
-    let server = Server::start(&[&app(), "--header-timeout", "1", "--keep-alive", "60"]);
+    let server = Server::start(&[&app(), "--header-timeout", "2", "--keep-alive", "60"]);
     for start in [&b""[..], b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\nX: "] {
         let mut client = server.client();
         client.send(start);
