@@ -119,13 +119,20 @@ impl Gate {
         let Some(neighbour) = self.neighbour(&newcomer.2) else {
             return;
         };
-        if self.places.available_permits() == 0 && self.crowd.make_way() {
-            self.full.say(format_args!(
-                "all --worker-connections {} are in use: those that wait longest for a request are closed",
-                self.options.worker_connections
-            ));
-        }
-        let Ok(place) = self.places.clone().acquire_owned().await else {
+        // One that could make way when the newcomer was accepted may have a request by now; the next one that has none goes.
+        let place = tokio::select! {
+            biased;
+            place = self.places.clone().acquire_owned() => place,
+            () = self.crowd.somebody() => {
+                self.crowd.make_way();
+                self.full.say(format_args!(
+                    "all --worker-connections {} are in use: those that wait longest for a request are closed",
+                    self.options.worker_connections
+                ));
+                self.places.clone().acquire_owned().await
+            }
+        };
+        let Ok(place) = place else {
             return;
         };
         let connection = connection::serve(self.setting.clone(), newcomer, Seat::new(self.crowd.clone()), drained);
