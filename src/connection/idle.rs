@@ -28,10 +28,12 @@ pub async fn idle(flow: &Flow, first: Option<Instant>, keep_alive: Duration, mut
         };
         let busy = flow.is_busy() && !(drained_at.is_some() && flow.is_multiplexed());
         let now = Instant::now();
+        // Requests come and go meanwhile.
+        let look = now + keep_alive.max(Duration::from_millis(100));
         let wake = match end {
             Some(end) if !busy && end <= now => return,
-            Some(end) if !busy => end,
-            _ => now + keep_alive.max(Duration::from_millis(100)),
+            Some(end) if !busy => end.min(look),
+            _ => look,
         };
         tokio::select! {
             () = sleep_until(wake) => {}
