@@ -8,9 +8,15 @@ use super::load::Load;
 use super::{Unfinished, wait_until_gone};
 use crate::harness::{Server, guest, wait_until};
 
+/// An address that no server of another test takes the port of, once it is free: clients go on trying to connect to it.
+const OWN: &str = "127.0.78.1:0";
+
 fn start(arguments: &[&str]) -> Server {
     let guest = guest("rust");
     let mut all = vec![guest.as_str(), "--workers", "2"];
+    if !arguments.contains(&"--bind") {
+        all.extend(["--bind", OWN]);
+    }
     all.extend(arguments);
     let server = Server::start(&all);
     server.wait_for_log_times("Booting worker with pid: ", 2);
@@ -53,7 +59,9 @@ fn sigterm_over_the_second_address_loses_nothing() {
 
 #[test]
 fn an_interrupt_from_the_terminal_reaches_every_process_and_loses_nothing() {
-    let server = Server::from_command(&[&guest("rust"), "--workers", "2"], |command| command.process_group(0));
+    let server = Server::from_command(&[&guest("rust"), "--workers", "2", "--bind", OWN], |command| {
+        command.process_group(0)
+    });
     server.wait_for_log_times("Booting worker with pid: ", 2);
     nothing_is_lost(server, |server| {
         let group = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
