@@ -1,13 +1,15 @@
 //! A browser: headless Chromium, as Debian packages it.
 
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::harness::{Certificate, Server, guest};
 
-/// What a page is once the browser has it.
-fn document(url: &str) -> String {
+/// A browser is a large program, and may fail by itself. What it shows is not asked for again.
+const ATTEMPTS: usize = 3;
+
+fn browse(url: &str) -> Output {
     let profile = tempfile::tempdir().expect("a temporary directory can be made");
-    let output = Command::new("timeout")
+    Command::new("timeout")
         .args(["300", "chromium", "--headless", "--no-sandbox", "--disable-gpu"])
         // Containers have little of it.
         .arg("--disable-dev-shm-usage")
@@ -26,7 +28,17 @@ fn document(url: &str) -> String {
         .args(["--dump-dom", url])
         .stdin(Stdio::null())
         .output()
-        .expect("timeout is there");
+        .expect("timeout is there")
+}
+
+/// What a page is once the browser has it.
+fn document(url: &str) -> String {
+    let mut output = browse(url);
+    for _ in 1..ATTEMPTS {
+        if !output.status.success() {
+            output = browse(url);
+        }
+    }
     assert!(
         output.status.success(),
         "{url}: chromium is installed by tests/install: {}",
