@@ -24,9 +24,9 @@ pub use guests::{guest, hostile, wat, wat_middleware};
 pub use waiting::{alive, wait_for_line, wait_until};
 
 /// How long anything may take on a machine that is busy with other things. No test passes by waiting this long.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+pub const PATIENCE: Duration = Duration::from_secs(600);
 /// Seconds that a connection without a request is kept, where a test does not say otherwise: longer than anything may take.
-const KEEP_ALIVE: &str = "600";
+const KEEP_ALIVE: &str = "1200";
 /// What is shown of the log of a test that has failed.
 const LAST_LINES: usize = 100;
 
