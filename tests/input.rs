@@ -180,14 +180,14 @@ fn a_client_that_sends_nothing_is_waited_for_only_so_long() {
 
 #[test]
 fn waiting_for_the_client_is_not_the_apps_time() {
-    let server = Server::start(&[&reader(), "--timeout", "1"]);
+    let server = Server::start(&[&reader(), "--timeout", "3"]);
     let mut client = server.client();
-    client.send(&head("/", "Content-Length: 3\r\n"));
-    for byte in b"abc" {
-        std::thread::sleep(std::time::Duration::from_millis(1_200));
+    client.send(&head("/", "Content-Length: 2\r\n"));
+    for byte in b"ab" {
+        std::thread::sleep(std::time::Duration::from_millis(3_200));
         client.send(&[*byte]);
     }
-    assert_eq!(client.response("POST").text(), "3");
+    assert_eq!(client.response("POST").text(), "2");
 }
 
 #[test]

@@ -194,7 +194,7 @@ fn a_trap_in_an_iterable() {
 #[test]
 fn an_app_that_gives_no_sign_of_life_is_ended() {
     let spin = "(loop $spin (br $spin))";
-    let server = Server::start(&[&iterable("lifeless", spin), "-w", "1", "--timeout", "1"]);
+    let server = Server::start(&[&iterable("lifeless", spin), "-w", "1", "--timeout", "3"]);
     assert_eq!(server.get("/first").status_line, "HTTP/1.1 504 Gateway Timeout");
     server.wait_for_log("[ERROR] lifeless: GET /first: no sign of life within --timeout");
     let response = server.get("/second");
@@ -207,7 +207,7 @@ fn an_app_that_gives_no_sign_of_life_is_ended() {
     assert_eq!((response.text().as_str(), response.complete), ("one", true));
     server.wait_for_log("lifeless: GET /close: in close(): no sign of life within --timeout");
 
-    let server = Server::start(&[&routes("spin", &[("/spin", spin)], ""), "-w", "1", "--timeout", "1"]);
+    let server = Server::start(&[&routes("spin", &[("/spin", spin)], ""), "-w", "1", "--timeout", "3"]);
     assert_eq!(server.get("/spin").status(), 504);
     server.wait_for_log("spin: GET /spin: no sign of life within --timeout");
     assert_eq!(server.get("/").text(), "fine");

@@ -61,7 +61,7 @@ fn a_body_that_ends_well_or_badly_is_closed_from_the_outside_in() {
 fn a_link_that_is_given_up_leaves_nothing_open() {
     let (app, middleware) = closing(r#"(call $block "block")"#);
     let spinning = wat_middleware("spinning", r#"(func $call (drop (call $inward)) (loop $on (br $on)))"#);
-    let server = chain(&app, &[&spinning, &middleware[1]], &["--timeout", "2"]);
+    let server = chain(&app, &[&spinning, &middleware[1]], &["--timeout", "3"]);
     assert_eq!(server.get("/").status(), 504);
     server.wait_for_log("[ERROR] spinning: GET /: no sign of life within --timeout");
     server.wait_for_log("core: GET /: wsgi.errors: closed");

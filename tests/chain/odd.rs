@@ -23,7 +23,7 @@ fn a_link_that_calls_inward_without_end_is_stopped() {
         "few",
         r#"(func $call (drop (call $inward_of "")) (drop (call $inward_of "")) (drop (call $inward_of "")) (call $pass))"#,
     );
-    let server = chain(&app, &[&endless], &["--timeout", "1"]);
+    let server = chain(&app, &[&endless], &["--timeout", "3"]);
     assert_eq!(server.get("/").status(), 504);
     server.wait_for_log("[ERROR] endless: GET /: the request has made --limit-inward-calls 100 calls inward");
     server.wait_for_log("[ERROR] endless: GET /: no sign of life within --timeout");
@@ -48,10 +48,10 @@ fn a_link_that_waits_for_what_is_inside_does_not_run_out_of_time_itself() {
         r#"(func $call (drop (call $read (i32.const 100))) (call $body (global.get $data) (global.get $data_length)))"#,
     );
     let passing = wat_middleware("waiting", "");
-    let server = chain(&app, &[passing.as_str(); 2], &["--timeout", "2"]);
+    let server = chain(&app, &[passing.as_str(); 2], &["--timeout", "3"]);
     let mut client = server.client();
     client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n");
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    std::thread::sleep(std::time::Duration::from_secs(4));
     client.send(b"late");
     assert_eq!(client.response("POST").text(), "late");
 }

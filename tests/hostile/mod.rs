@@ -40,6 +40,8 @@ impl Attack {
         // One slot that was not given back would be missed.
         let slots = (AT_ONCE + 1).to_string();
         arguments.extend(["--max-instances", &slots]);
+        // The good request waits for the hostile ones in the middle of its body.
+        arguments.extend(["--body-timeout", "600"]);
         arguments.extend(self.arguments);
         let server = Server::start(&arguments);
         let worker = server.worker();

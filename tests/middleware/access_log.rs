@@ -86,7 +86,7 @@ fn also_where_what_is_inside_comes_to_an_end_of_its_own() {
             (if (call $at "/break") (then (call $break "it broke"))))))
         "#,
     );
-    let server = serve(&["access-log"], &app, &["--timeout", "1"]);
+    let server = serve(&["access-log"], &app, &["--timeout", "3"]);
     let mut seen = 0;
     for (target, line) in [
         ("/", "-> 200, 5 bytes"),

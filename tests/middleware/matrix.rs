@@ -3,7 +3,7 @@
 use super::error_page::failing;
 use super::{gunzip, serve};
 use crate::guests::Subject;
-use crate::harness::{Response, guest};
+use crate::harness::{Response, Server, guest};
 
 /// A middleware, what its requests have, and how its responses differ from the app's own.
 pub struct Middleware {
@@ -122,12 +122,17 @@ fn around_django() {
 fn failures_keep_their_kind() {
     let app = failing();
     for middleware in &ALL {
-        let server = serve(&[middleware.name], &app, &["--timeout", "2", "--max-memory", "64M"]);
-        let subject = Subject {
-            name: middleware.name,
-            server: &server,
-            fields: middleware.fields,
-            undo: middleware.undo,
+        let patient = serve(&[middleware.name], &app, &["--max-memory", "64M"]);
+        // For what does not end by itself.
+        let brief = serve(&[middleware.name], &app, &["--timeout", "3"]);
+        let ask = |server: &Server, target: &str| {
+            let subject = Subject {
+                name: middleware.name,
+                server,
+                fields: middleware.fields,
+                undo: middleware.undo,
+            };
+            subject.request(&mut server.client(), "GET", target, "", b"")
         };
         for (target, status) in [
             ("/exception", 500),
@@ -137,10 +142,10 @@ fn failures_keep_their_kind() {
             ("/busy", 503),
             ("/fine", 200),
         ] {
-            let response = subject.request(&mut server.client(), "GET", target, "", b"");
+            let response = ask(if target == "/spin" { &brief } else { &patient }, target);
             assert_eq!(response.status(), status, "{} {target}", middleware.name);
         }
-        let late = subject.request(&mut server.client(), "GET", "/stream/late", "", b"");
+        let late = ask(&patient, "/stream/late");
         assert!(!late.complete, "{}: {late:?}", middleware.name);
     }
 }
