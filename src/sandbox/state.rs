@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::application::Application;
 use super::contract::Middleware;
 use super::failure::Failure;
+use super::files::{self, Spending};
 use super::input::Input;
 use super::limits::{Limits, Memory};
 use super::names::{self, Reach};
@@ -22,6 +23,7 @@ pub struct State {
     pub memory: Memory,
     pub watch: Arc<Watch>,
     pub notes: Notes,
+    pub spending: Spending,
     pub limits: Arc<Limits>,
     pub turn: Turn,
 }
@@ -55,6 +57,7 @@ impl State {
                 limits.limit_request_time,
                 limits.limit_request_cpu,
             )),
+            spending: Spending::new(limits.files, notes.clone()),
             notes,
             limits,
             turn: Turn::default(),
@@ -79,6 +82,7 @@ pub fn linker(engine: &wasmtime::Engine, wasi: bool) -> wasmtime::Result<Linker<
     if wasi {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         names::add_to_linker(&mut linker)?;
+        files::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }
