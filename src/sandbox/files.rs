@@ -1,5 +1,5 @@
-//! `wasi:filesystem` as an app gets it: what a request may write and make there is limited, and only what cannot block for
-//! ever is opened. The functions that matter for that stand in the place of wasmtime's own, and call these.
+//! `wasi:filesystem` as an app gets it: what a request may write and make there is limited, and nothing is opened, read
+//! or closed that could keep the worker waiting. The functions that matter for that stand in the place of wasmtime's own, and call these.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,8 +15,9 @@ use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     DescriptorFlags, DescriptorType, DirectoryEntry, ErrorCode, Host, HostDescriptor, OpenFlags, PathFlags,
 };
-use wasmtime_wasi::p2::{DynOutputStream, FsResult, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsResult, OutputStream, Pollable, StreamError, StreamResult};
 
+use super::held::{Held, Reading};
 use super::listing::Listing;
 use super::notes::Notes;
 use super::state::State;
@@ -157,6 +158,7 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     }
     replace! {
         "[method]descriptor.write": write;
+        "[method]descriptor.read-via-stream": read_via_stream;
         "[method]descriptor.write-via-stream": write_via_stream;
         "[method]descriptor.append-via-stream": append_via_stream;
         "[method]descriptor.set-size": set_size;
@@ -167,6 +169,13 @@ pub fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         "[method]descriptor.read-directory": read_directory;
         "[method]directory-entry-stream.read-directory-entry": read_directory_entry;
     }
+    let descriptor = ResourceType::host::<Descriptor>();
+    types.resource("descriptor", descriptor, |mut store, handle| {
+        let state = store.data_mut();
+        state.table.delete(Resource::<Descriptor>::new_own(handle))?;
+        state.opened.remove(handle);
+        Ok(())
+    })?;
     let listing = ResourceType::host::<Listing>();
     types.resource("directory-entry-stream", listing, |mut store, handle| {
         store.data_mut().table.delete(Resource::<Listing>::new_own(handle))?;
@@ -191,22 +200,38 @@ async fn write(state: &mut State, (file, bytes, offset): (File, Vec<u8>, u64)) -
     HostDescriptor::write(&mut state.filesystem(), file, bytes, offset).await
 }
 
+async fn read_via_stream(state: &mut State, (file, offset): (File, u64)) -> FsResult<Resource<DynInputStream>> {
+    let held = state.opened.share(file.rep());
+    let stream = state.filesystem().read_via_stream(file, offset)?;
+    let Some(_held) = held else { return Ok(stream) };
+    let stream = state.table.delete(stream)?;
+    let reading: DynInputStream = Box::new(Reading { stream, _held });
+    Ok(state.table.push(reading)?)
+}
+
 async fn write_via_stream(state: &mut State, (file, offset): (File, u64)) -> FsResult<Resource<DynOutputStream>> {
+    let held = state.opened.share(file.rep());
     let stream = state.filesystem().write_via_stream(file, offset)?;
-    count(state, stream)
+    count(state, stream, held)
 }
 
 async fn append_via_stream(state: &mut State, (file,): (File,)) -> FsResult<Resource<DynOutputStream>> {
+    let held = state.opened.share(file.rep());
     let stream = state.filesystem().append_via_stream(file)?;
-    count(state, stream)
+    count(state, stream, held)
 }
 
 /// The stream, with what goes through it counted.
-fn count(state: &mut State, stream: Resource<DynOutputStream>) -> FsResult<Resource<DynOutputStream>> {
+fn count(
+    state: &mut State,
+    stream: Resource<DynOutputStream>,
+    held: Option<Held>,
+) -> FsResult<Resource<DynOutputStream>> {
     let stream = state.table.delete(stream)?;
     let counted: DynOutputStream = Box::new(Counted {
         stream,
         spending: state.spending.clone(),
+        _held: held,
     });
     Ok(state.table.push(counted)?)
 }
@@ -237,7 +262,9 @@ async fn open_at(state: &mut State, (at, follow, path, how, rights): Opening) ->
     if refused {
         return Err(ErrorCode::Access.into());
     }
-    state.filesystem().open_at(at, follow, path, how, rights).await
+    let file = state.filesystem().open_at(at, follow, path, how, rights).await?;
+    state.opened.add(file.rep(), state.table.get(&file)?);
+    Ok(file)
 }
 
 async fn create_directory_at(state: &mut State, (at, path): (File, String)) -> FsResult<()> {
@@ -250,7 +277,10 @@ async fn symlink_at(state: &mut State, (at, to, path): (File, String, String)) -
     state.filesystem().symlink_at(at, to, path).await
 }
 
-async fn link_at(state: &mut State, (from, how, old, to, new): (File, PathFlags, String, File, String)) -> FsResult<()> {
+async fn link_at(
+    state: &mut State,
+    (from, how, old, to, new): (File, PathFlags, String, File, String),
+) -> FsResult<()> {
     state.spending.make().map_err(ErrorCode::from)?;
     state.filesystem().link_at(from, how, old, to, new).await
 }
@@ -263,10 +293,7 @@ async fn read_directory(state: &mut State, (directory,): (File,)) -> FsResult<Re
     Ok(state.table.push(listing)?)
 }
 
-async fn read_directory_entry(
-    state: &mut State,
-    (listing,): (Resource<Listing>,),
-) -> FsResult<Option<DirectoryEntry>> {
+async fn read_directory_entry(state: &mut State, (listing,): (Resource<Listing>,)) -> FsResult<Option<DirectoryEntry>> {
     Ok(state.table.get_mut(&listing)?.next().await?)
 }
 
@@ -274,6 +301,8 @@ async fn read_directory_entry(
 struct Counted {
     stream: DynOutputStream,
     spending: Spending,
+    // After the stream.
+    _held: Option<Held>,
 }
 
 #[async_trait]

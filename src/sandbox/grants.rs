@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 /// What one call for random numbers may ask for; making them keeps everything else in a worker waiting.
-const RANDOM_BYTES: u64 = 4 << 20;
+const RANDOM_BYTES: u64 = 1 << 20;
 
 pub fn variable(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, RawMode, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, openat, statat};
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 use wasmtime_wasi::runtime::spawn_blocking;
 
@@ -21,8 +21,12 @@ pub struct Listing {
 
 impl Listing {
     pub async fn open(directory: Arc<File>) -> io::Result<Self> {
-        // It opens the directory once more, to have a position of its own.
-        let directory = spawn_blocking(move || Dir::read_from(&*directory)).await?;
+        let directory = spawn_blocking(move || {
+            // Once more, to have a position of its own; an app's directory may also be one that cannot be read from.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            Dir::new(openat(&*directory, ".", flags, Mode::empty())?)
+        })
+        .await?;
         Ok(Self {
             directory: Some(directory),
             read: VecDeque::new(),

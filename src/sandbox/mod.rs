@@ -8,6 +8,7 @@ mod contract;
 mod failure;
 mod files;
 mod grants;
+mod held;
 mod input;
 mod instance;
 mod inward;

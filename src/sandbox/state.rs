@@ -9,6 +9,7 @@ use super::application::Application;
 use super::contract::Middleware;
 use super::failure::Failure;
 use super::files::{self, Spending};
+use super::held::Opened;
 use super::input::Input;
 use super::limits::{Limits, Memory};
 use super::names::{self, Reach};
@@ -17,6 +18,8 @@ use super::watch::Watch;
 
 pub struct State {
     pub table: ResourceTable,
+    // After the table, which has the other shares in these files.
+    pub opened: Opened,
     /// Made only for a component that imports some of it.
     wasi: Option<WasiCtx>,
     pub reach: Reach,
@@ -49,6 +52,7 @@ impl State {
         table.set_max_capacity(limits.max_handles as usize);
         Self {
             table,
+            opened: Opened::default(),
             wasi,
             reach,
             memory: Memory::new(limits.max_memory),
