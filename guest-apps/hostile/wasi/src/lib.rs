@@ -63,6 +63,9 @@ impl Guest for App {
                 exit::exit(Ok(()));
                 "still here".into()
             }
+            ["eat"] => eat().to_string(),
+            ["recurse"] => recurse(0).to_string(),
+            ["flood"] => say(flood()),
             ["spin"] => loop {
                 std::hint::black_box(());
             },
@@ -130,6 +133,30 @@ fn poll_without_end() -> ! {
 fn splice() -> Outcome<u64> {
     let (to, from) = (stdout::get_stdout(), stdin::get_stdin());
     to.blocking_splice(&from, u64::MAX).map_err(|error| error.to_string())
+}
+
+/// Takes memory, and writes to all of it, until there is no more.
+fn eat() -> usize {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    loop {
+        all.push(std::hint::black_box(vec![1; 1 << 20]));
+    }
+}
+
+fn recurse(depth: u64) -> u64 {
+    match std::hint::black_box(depth) {
+        u64::MAX => 0,
+        depth => 1 + recurse(depth + 1),
+    }
+}
+
+/// Writes to the log without end, as far as it is let.
+fn flood() -> Outcome<()> {
+    let stream = stdout::get_stdout();
+    (0..100_000).try_for_each(|_| {
+        let line = b"what nobody wants to read\n";
+        stream.blocking_write_and_flush(line).map_err(|error| error.to_string())
+    })
 }
 
 /// Whether its two clocks show the same after a while that it can count without them.
