@@ -127,7 +127,8 @@ fn is_told_that_there_is_no_room_and_the_next_request_has_its_own() {
             let blocks = std::fs::metadata(&large)
                 .map(|file| file.blocks())
                 .expect("it is there");
-            assert!(blocks * 512 <= 1 << 20, "{how}: {blocks} blocks");
+            // With what the file system needs to find them.
+            assert!(blocks * 512 <= (1 << 20) + (64 << 10), "{how}: {blocks} blocks");
             assert_eq!(server.get("/write/data/new").text(), "it could: ()", "after {how}");
         }
         assert_eq!(server.get("/make").text(), NO_ROOM);
