@@ -53,7 +53,7 @@ impl Guest for App {
             ["wait"] => poll_without_end(),
             ["random"] => random::get_random_bytes(u64::MAX).len().to_string(),
             ["random-without-end"] => loop {
-                random::get_random_bytes(1 << 20);
+                random::get_random_bytes(64 << 10);
             },
             ["zeroes"] => say(stdout::get_stdout()
                 .write_zeroes(u64::MAX)
