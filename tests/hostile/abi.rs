@@ -118,34 +118,28 @@ fn allocates_all_memory_that_there_is() {
     attack(app, &[], End::Status(500), "exhausted a limit: --max-memory 256.0 MiB");
 }
 
-#[test]
-fn returns_a_list_of_four_billion_fields() {
-    let app = odd(
-        "fields-claimed",
-        "(func $misbehave (i32.store (i32.const 0x24) (i32.const -1)))",
-        "",
-        "",
-    );
-    attack(app, &[], End::Status(500), "hostile-fields-claimed: POST /: trapped: ");
+/// A test for each guest that needs no other allocator.
+macro_rules! breaches {
+    ($($name:ident: $app:literal $misbehave:literal $arguments:expr => $log:literal;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                attack(odd($app, $misbehave, "", ""), &$arguments, End::Status(500), $log);
+            }
+        )*
+    };
 }
 
-#[test]
-fn returns_fields_beyond_its_memory() {
-    let app = odd(
-        "fields-outside",
-        "(func $misbehave (i32.store (i32.const 0x20) (i32.const -16)) (i32.store (i32.const 0x24) (i32.const 10)))",
-        "",
-        "",
-    );
-    attack(app, &[], End::Status(500), "hostile-fields-outside: POST /: trapped: ");
-}
-
-/// One string of a megabyte, and a list that has it for a name thousands of times: little to hold, and much to copy.
-#[test]
-fn returns_one_field_ten_thousand_times() {
-    let app = odd(
-        "fields-shared",
-        r#"(func $misbehave (local $text i32) (local $list i32) (local $at i32)
+breaches! {
+    returns_a_list_of_four_billion_fields: "fields-claimed"
+        "(func $misbehave (i32.store (i32.const 0x24) (i32.const -1)))"
+        [] => "hostile-fields-claimed: POST /: trapped: ";
+    returns_fields_beyond_its_memory: "fields-outside"
+        "(func $misbehave (i32.store (i32.const 0x20) (i32.const -16)) (i32.store (i32.const 0x24) (i32.const 10)))"
+        [] => "hostile-fields-outside: POST /: trapped: ";
+    // One string of a megabyte, and a list that has it for a name thousands of times: little to hold, and much to copy.
+    returns_one_field_ten_thousand_times: "fields-shared"
+        "(func $misbehave (local $text i32) (local $list i32) (local $at i32)
             (local.set $text (call $letters (i32.const 1000000)))
             (local.set $list (call $realloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 160000)))
             (i32.store (i32.const 0x20) (local.get $list))
@@ -153,109 +147,37 @@ fn returns_one_field_ten_thousand_times() {
             (loop $more
               (call $string (i32.add (local.get $list) (local.get $at)) (local.get $text) (i32.const 1000000))
               (local.set $at (i32.add (local.get $at) (i32.const 8)))
-              (br_if $more (i32.lt_u (local.get $at) (i32.const 160000)))))"#,
-        "",
-        "",
-    );
-    attack(
-        app,
-        &[],
-        End::Status(500),
-        "exhausted a limit: --limit-response-block 64.0 MiB",
-    );
-}
-
-#[test]
-fn returns_what_is_no_text() {
-    let app = odd("no-text", r#"(func $misbehave (call $header "A" "b\ff\fe"))"#, "", "");
-    attack(app, &[], End::Status(500), "hostile-no-text: POST /: trapped: ");
-}
-
-#[test]
-fn returns_a_variant_that_there_is_not() {
-    let app = odd(
-        "no-variant",
-        "(func $misbehave (i32.store8 (i32.const 0x28) (i32.const 77)))",
-        "",
-        "",
-    );
-    attack(app, &[], End::Status(500), "hostile-no-variant: POST /: trapped: ");
-}
-
-#[test]
-fn returns_a_handle_that_it_has_not() {
-    let app = odd(
-        "no-handle",
-        "(func $misbehave (i32.store8 (i32.const 0x28) (i32.const 1)) (i32.store (i32.const 0x2c) (i32.const 12345)))",
-        "",
-        "",
-    );
-    attack(app, &[], End::Status(500), "hostile-no-handle: POST /: trapped: ");
-}
-
-#[test]
-fn returns_its_input_as_its_response() {
-    let app = odd(
-        "other-handle",
+              (br_if $more (i32.lt_u (local.get $at) (i32.const 160000)))))"
+        [] => "exhausted a limit: --limit-response-block 64.0 MiB";
+    returns_what_is_no_text: "no-text"
+        r#"(func $misbehave (call $header "A" "b\ff\fe"))"#
+        [] => "hostile-no-text: POST /: trapped: ";
+    returns_a_variant_that_there_is_not: "no-variant"
+        "(func $misbehave (i32.store8 (i32.const 0x28) (i32.const 77)))"
+        [] => "hostile-no-variant: POST /: trapped: ";
+    returns_a_handle_that_it_has_not: "no-handle"
+        "(func $misbehave (i32.store8 (i32.const 0x28) (i32.const 1)) (i32.store (i32.const 0x2c) (i32.const 12345)))"
+        [] => "hostile-no-handle: POST /: trapped: ";
+    returns_its_input_as_its_response: "other-handle"
         "(func $misbehave
             (i32.store8 (i32.const 0x28) (i32.const 1))
             (i32.store (i32.const 0x2c) (global.get $reader))
-            (call $forget))",
-        "",
-        "",
-    );
-    attack(app, &[], End::Status(500), "hostile-other-handle: POST /: trapped: ");
-}
-
-#[test]
-fn lets_go_of_its_input_twice() {
-    let app = odd(
-        "drops-twice",
-        "(func $misbehave (call $drop_input (global.get $reader)) (call $drop_input (global.get $reader)))",
-        "",
-        "",
-    );
-    attack(app, &[], End::Status(500), "hostile-drops-twice: POST /: trapped: ");
-}
-
-#[test]
-fn reads_from_an_input_that_it_has_let_go_of() {
-    let app = odd(
-        "uses-after-drop",
-        "(func $misbehave (call $drop_input (global.get $reader)) (drop (call $read (i32.const 5))))",
-        "",
-        "",
-    );
-    attack(app, &[], End::Status(500), "hostile-uses-after-drop: POST /: trapped: ");
-}
-
-#[test]
-fn calls_itself_without_end_and_without_a_stack() {
-    let app = odd("tail-call", "(func $misbehave (return_call $misbehave))", "", "");
-    attack(
-        app,
-        &CPU,
-        End::Status(500),
-        "exhausted a limit: --limit-request-cpu 0.05 s",
-    );
-}
-
-#[test]
-fn fills_its_memory_again_and_again() {
-    let app = odd(
-        "fill",
+            (call $forget))"
+        [] => "hostile-other-handle: POST /: trapped: ";
+    lets_go_of_its_input_twice: "drops-twice"
+        "(func $misbehave (call $drop_input (global.get $reader)) (call $drop_input (global.get $reader)))"
+        [] => "hostile-drops-twice: POST /: trapped: ";
+    reads_from_an_input_that_it_has_let_go_of: "uses-after-drop"
+        "(func $misbehave (call $drop_input (global.get $reader)) (drop (call $read (i32.const 5))))"
+        [] => "hostile-uses-after-drop: POST /: trapped: ";
+    calls_itself_without_end_and_without_a_stack: "tail-call"
+        "(func $misbehave (return_call $misbehave))"
+        CPU => "exhausted a limit: --limit-request-cpu 0.05 s";
+    fills_its_memory_again_and_again: "fill"
         "(func $misbehave
             (drop (memory.grow (i32.const 500)))
             (loop $more
               (memory.fill (i32.const 0x30000) (i32.const 0x78) (i32.const 32000000))
-              (br $more)))",
-        "",
-        "",
-    );
-    attack(
-        app,
-        &CPU,
-        End::Status(500),
-        "exhausted a limit: --limit-request-cpu 0.05 s",
-    );
+              (br $more)))"
+        CPU => "exhausted a limit: --limit-request-cpu 0.05 s";
 }
