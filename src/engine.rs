@@ -3,6 +3,8 @@
 //! They share every setting that reaches the machine code, so what the first one compiles the second one
 //! maps; they differ only in where instances get their memory from.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use wasmtime::component::Component;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -35,9 +37,9 @@ impl Needs {
     }
 }
 
-/// How often a guest that computes is looked at, in milliseconds. A worker has one thread: this is how long guests that
-/// compute without end delay its other requests in one go.
-pub const TICK_MILLIS: u64 = 1;
+/// How often a guest that computes is looked at. A worker has one thread: this is how long guests that compute without end
+/// delay its other requests in one go.
+pub const TICK: Duration = Duration::from_micros(250);
 
 /// What host calls made on a guest's behalf may need of its stack, beside what WebAssembly itself may use.
 const HOST_STACK_BYTES: usize = 512 << 10;

@@ -37,8 +37,8 @@ pub struct Options {
     pub clock: Clock,
 }
 
-/// What one call for random numbers may ask for; making them keeps everything else in a worker waiting.
-const RANDOM_BYTES: u64 = 4 << 20;
+/// What one call for random numbers may ask for, as browsers have it; making them keeps everything else in a worker waiting.
+const RANDOM_BYTES: u64 = 64 << 10;
 
 pub fn variable(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {

@@ -60,6 +60,7 @@ impl Instance {
         if self.served > 0 {
             state.watch.begin();
             state.memory.exhausted = false;
+            state.spending.begin();
         }
         state.turn = Turn {
             inside,

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
+use super::files;
 use crate::units;
 
 /// What one request may ask of its sandbox.
@@ -61,6 +62,9 @@ pub struct Limits {
     /// What one request may write to the log: wsgi.errors, standard output, standard error.
     #[arg(long, default_value = "64K", value_parser = units::bytes, value_name = "BYTES")]
     pub limit_request_log: u64,
+
+    #[command(flatten)]
+    pub files: files::Limits,
 }
 
 /// Less than the smallest would not do for most apps; the largest is reserved for every instance.

@@ -76,7 +76,7 @@ impl Link {
             fail_open,
             pre,
             wasi: prepared.wasi,
-            ticker: Ticker::start(&engine, Duration::from_millis(engine::TICK_MILLIS))?,
+            ticker: Ticker::start(&engine, engine::TICK)?,
             slots: Arc::new(Semaphore::new(slots as usize)),
             slot_count: slots,
             limits: Arc::new(limits),

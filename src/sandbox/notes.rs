@@ -1,6 +1,7 @@
 //! What a guest says to the operator: `wsgi.errors`, standard output and standard error, as tagged lines of
 //! the log, and not too many of them.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -106,6 +107,11 @@ impl Notes {
             ));
             inner.budget = 0;
         }
+    }
+
+    /// Says something of the request itself.
+    pub fn remark(&self, what: fmt::Arguments<'_>) {
+        log::warning(format_args!("{}: {what}", self.inner().request));
     }
 }
 

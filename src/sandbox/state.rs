@@ -8,6 +8,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::application::Application;
 use super::contract::Middleware;
 use super::failure::Failure;
+use super::files::{self, Spending};
+use super::held::Opened;
 use super::input::Input;
 use super::limits::{Limits, Memory};
 use super::names::{self, Reach};
@@ -16,12 +18,15 @@ use super::watch::Watch;
 
 pub struct State {
     pub table: ResourceTable,
+    // After the table, which has the other shares in these files.
+    pub opened: Opened,
     /// Made only for a component that imports some of it.
     wasi: Option<WasiCtx>,
     pub reach: Reach,
     pub memory: Memory,
     pub watch: Arc<Watch>,
     pub notes: Notes,
+    pub spending: Spending,
     pub limits: Arc<Limits>,
     pub turn: Turn,
 }
@@ -47,6 +52,7 @@ impl State {
         table.set_max_capacity(limits.max_handles as usize);
         Self {
             table,
+            opened: Opened::default(),
             wasi,
             reach,
             memory: Memory::new(limits.max_memory),
@@ -55,6 +61,7 @@ impl State {
                 limits.limit_request_time,
                 limits.limit_request_cpu,
             )),
+            spending: Spending::new(limits.files, notes.clone()),
             notes,
             limits,
             turn: Turn::default(),
@@ -79,6 +86,7 @@ pub fn linker(engine: &wasmtime::Engine, wasi: bool) -> wasmtime::Result<Linker<
     if wasi {
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
         names::add_to_linker(&mut linker)?;
+        files::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

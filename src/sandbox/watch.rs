@@ -16,7 +16,7 @@ use wasmtime::UpdateDeadline;
 use super::turns::{self, Turn};
 
 /// How much a guest may compute for a request before it has to take turns with others that did. Most requests never do.
-const UNDISTURBED: Duration = Duration::from_millis(5);
+const UNDISTURBED: Duration = Duration::from_millis(1);
 /// How often a stopped clock is looked at again.
 const PAUSED_LOOK: Duration = Duration::from_secs(1);
 

@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
 use crate::harness::{Server, guest, run, wait_until, wat};
 
 fn status(pid: u32, name: &str) -> String {
@@ -37,6 +39,56 @@ fn a_worker_gains_no_rights_and_is_filtered() {
     let server = Server::start(&[&app, "-w", "1", "--harden", "off"]);
     assert_eq!(server.get("/").text(), "fine");
     assert_eq!(status(server.worker(), "Seccomp:"), "0");
+}
+
+/// Starts something as if the kernel had not this system call: a filter answers in its place, for one thread and the
+/// processes that it starts.
+fn without<T: Send + 'static>(call: i64, start: impl FnOnce() -> T + Send + 'static) -> T {
+    let apart = std::thread::spawn(move || {
+        let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+        let arch = std::env::consts::ARCH
+            .try_into()
+            .expect("an architecture that is known");
+        let filter = SeccompFilter::new([(call, Vec::new())].into(), SeccompAction::Allow, absent, arch);
+        let program: BpfProgram = filter.and_then(TryInto::try_into).expect("a filter");
+        seccompiler::apply_filter(&program).map(|()| start())
+    });
+    apart.join().expect("nothing panics").expect("a filter can be applied")
+}
+
+#[test]
+fn a_kernel_that_lacks_a_wall_is_named_and_is_enough_unless_told_otherwise() {
+    for (call, wall) in [
+        (libc::SYS_landlock_create_ruleset, "Landlock"),
+        (libc::SYS_seccomp, "seccomp"),
+    ] {
+        let start = |harden: &'static str| {
+            move || {
+                Server::start(&[
+                    &wat("unwalled", "(func $call (call $body \"fine\"))"),
+                    "-w",
+                    "1",
+                    "--harden",
+                    harden,
+                ])
+            }
+        };
+        let server = without(call, start("try"));
+        let line = server.wait_for_log(&format!("--harden: {wall}: "));
+        assert!(
+            line.contains("[WARNING]") && line.ends_with("; going on without it"),
+            "{line}"
+        );
+        assert_eq!(server.get("/").text(), "fine");
+        let server = without(call, start("off"));
+        assert_eq!(server.get("/").text(), "fine");
+        assert!(!server.log().iter().any(|line| line.contains("--harden")));
+
+        let mut server = without(call, start("require"));
+        let line = server.wait_for_log(&format!("Worker failed to boot: {wall}: "));
+        assert!(line.contains("[ERROR]"), "{line}");
+        assert_eq!(server.wait().code(), Some(3));
+    }
 }
 
 #[test]

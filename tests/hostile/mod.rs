@@ -1,6 +1,7 @@
 //! What each app of guest-apps/hostile gets: its request ends with a definite status or a cut connection, the log says
 //! which limit that was, whoever else is served at the time notices nothing, and the worker is afterwards what it was.
 
+mod abi;
 mod below;
 mod compiling;
 mod grants;
@@ -25,16 +26,16 @@ enum End {
     Cut,
 }
 
-struct Attack {
+struct Attack<'a> {
     app: String,
-    path: &'static str,
-    arguments: &'static [&'static str],
+    path: &'a str,
+    arguments: &'a [&'a str],
     end: End,
     /// What stands in the log, once for each request; nothing if there is nothing to say.
-    log: &'static str,
+    log: &'a str,
 }
 
-impl Attack {
+impl Attack<'_> {
     fn prove(&self) {
         let mut arguments = vec![self.app.as_str(), "-w", "1"];
         // One slot that was not given back would be missed.

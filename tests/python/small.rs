@@ -52,6 +52,20 @@ fn what_is_opened_or_imported_late_is_there() {
 }
 
 #[test]
+fn what_a_request_leaves_in_its_environment_modules_and_files_the_next_one_does_not_find() {
+    let project = project("small");
+    let server = serve(project.path(), &["late", "-w", "1", "--max-instances", "1"]);
+    for _ in 0..5 {
+        assert_eq!(ask(&server, "/secrets"), 0);
+    }
+    // Where instances are kept, it does: but for the file, which nobody could write.
+    let kept = ["late", "-w", "1", "--max-instances", "1", "--max-requests", "0"];
+    let server = serve(project.path(), &kept);
+    assert_eq!(ask(&server, "/secrets"), 0);
+    assert_eq!(ask(&server, "/secrets"), 3);
+}
+
+#[test]
 fn the_standard_librarys_validator_has_nothing_to_say() {
     let project = project("small");
     let mut server = serve(project.path(), &["validated"]);

@@ -87,6 +87,31 @@ def environment():
     return dict(os.environ)
 
 
+def secrets():
+    """How many of the places have what an earlier request has left there; then leaves it itself."""
+    import os
+    import sys
+
+    found = [os.environ.get("SECRET"), getattr(sys, "secret", None), globals().get("kept"), read_secret()]
+    os.environ["SECRET"] = sys.secret = globals()["kept"] = "secret"
+    write_secret()
+    return found.count("secret")
+
+
+def read_secret():
+    try:
+        return pathlib.Path("secret").read_text()
+    except OSError:
+        return None
+
+
+def write_secret():
+    try:
+        pathlib.Path("secret").write_text("secret")
+    except OSError:
+        pass
+
+
 def application(environ, start_response):
     found = globals()[environ["PATH_INFO"].strip("/")]()
     start_response("200 OK", [("Content-Type", "application/json")])
