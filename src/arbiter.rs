@@ -312,7 +312,7 @@ impl Arbiter {
             Ok(orders) => orders,
             Err(fault) => {
                 if let Some(detail) = &fault.detail {
-                    log::lines(log::Level::Error, "Reload", detail);
+                    log::lines(log::Level::Error, format_args!("Reload"), detail);
                 }
                 log::error(format_args!("The reload failed, nothing has changed: {fault}"));
                 return Ok(());

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::access_log::Record;
 use crate::flow::{Block, Exchange};
 use crate::log;
-use crate::sandbox::{Chunks, Failure};
+use crate::sandbox::{Chunks, Failure, Label};
 
 /// How long a guest that is at work on a block may go on after its client has gone, so that it can be closed in order.
 const GONE_GRACE: Duration = Duration::from_secs(1);
@@ -166,7 +165,7 @@ impl Drop for Body {
 pub struct Source {
     pub chunks: Chunks,
     /// `app: GET /path`, for the log.
-    pub name: Arc<str>,
+    pub label: Label,
     /// How much the app said that there is.
     pub length: Option<u64>,
 }
@@ -184,7 +183,7 @@ impl Source {
             Ok(None) => {
                 let missing = self.length.unwrap_or(0);
                 if missing > 0 {
-                    warn_short(&self.name, missing);
+                    warn_short(&self.label, missing);
                 }
                 self.close().await;
                 Ok(match missing {
@@ -223,7 +222,7 @@ impl Source {
         while let Some(mut block) = next.take() {
             if let Some(left) = &mut left {
                 if block.len() as u64 > *left {
-                    warn_long(&self.name);
+                    warn_long(&self.label);
                     block.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
                 }
                 *left -= block.len() as u64;
@@ -243,12 +242,12 @@ impl Source {
                 }
                 Some(Ok(None)) => {
                     if let Some(missing) = left {
-                        warn_short(&self.name, missing);
+                        warn_short(&self.label, missing);
                         permit.send(Err(Cut));
                     }
                 }
                 Some(Err(_)) => permit.send(Err(Cut)),
-                None => log::info(format_args!("{}: {GONE}", self.name)),
+                None => log::info(format_args!("{}: {GONE}", self.label)),
             }
         }
         drop(sender);
@@ -256,15 +255,15 @@ impl Source {
     }
 }
 
-pub fn warn_short(name: &str, missing: u64) {
+pub fn warn_short(label: &Label, missing: u64) {
     log::warning(format_args!(
-        "{name}: the app's body ended {missing} bytes short of its Content-Length; the connection is cut"
+        "{label}: the app's body ended {missing} bytes short of its Content-Length; the connection is cut"
     ));
 }
 
-pub fn warn_long(name: &str) {
+pub fn warn_long(label: &Label) {
     log::warning(format_args!(
-        "{name}: the app returned more than its Content-Length; the rest is not sent"
+        "{label}: the app returned more than its Content-Length; the rest is not sent"
     ));
 }
 

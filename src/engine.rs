@@ -102,6 +102,12 @@ pub fn compiler() -> wasmtime::Result<Engine> {
     Engine::new(&config())
 }
 
+/// Opens what runners look up their dirty pages in (see [`KeepResident::scan`]): a process that has given up its rights to
+/// files cannot, and would copy every page back instead.
+pub fn open_page_map() {
+    PoolingAllocationConfig::is_pagemap_scan_available();
+}
+
 /// How many instances of a component with these needs fit its share of the address space, at most `wanted`.
 pub fn slots(needs: &Needs, wanted: u32, shares: u32) -> u32 {
     let (shares, memories) = (u64::from(shares.max(1)), u64::from(needs.memories.max(1)));

@@ -2,12 +2,15 @@
 //!
 //! Sources: PEP 3333 (environ variables, unicode issues), RFC 3875 (CGI), RFC 9110 and 9112 (fields, targets).
 
+use std::borrow::Cow;
+
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Version, header};
 use percent_encoding::percent_decode;
 
 use crate::listener::Endpoint;
 use crate::strict::Underscores;
+use crate::vars::Vars;
 
 const SOFTWARE: &str = concat!("wsgi-host/", env!("CARGO_PKG_VERSION"));
 
@@ -23,77 +26,109 @@ pub struct Setting<'a> {
     pub header_map: Underscores,
 }
 
-/// The environ's strings, each name once.
-pub fn variables(parts: &Parts, setting: &Setting<'_>) -> Vec<(String, String)> {
-    let mut vars = Vec::with_capacity(24 + parts.headers.keys_len());
-    let mut set = |name: &str, value: String| vars.push((name.to_owned(), value));
+/// What the variables besides the fields take, about; they are mostly short.
+const COMMON_COUNT: usize = 20;
+const COMMON_BYTES: usize = 512;
+/// What a field takes beside its value, about.
+const FIELD_BYTES: usize = 64;
 
-    set("REQUEST_METHOD", parts.method.as_str().to_owned());
-    // An app is mounted at the root. `OPTIONS *` is about the server as a whole: the root without a path.
-    set("SCRIPT_NAME", String::new());
+/// The environ's strings, each name once.
+pub fn variables(parts: &Parts, setting: &Setting<'_>) -> Vars {
+    let fields = parts.headers.keys_len();
     let (path, query) = split(parts);
-    set(
-        "PATH_INFO",
-        native_from_bytes(&percent_decode(path.as_bytes()).collect::<Vec<u8>>()),
+    let mut vars = Vars::with_capacity(
+        COMMON_COUNT + fields,
+        COMMON_BYTES + 4 * (path.len() + query.len()) + fields * FIELD_BYTES,
     );
-    set("QUERY_STRING", native_from_bytes(query.as_bytes()));
-    let target = native_from_bytes(target(parts).as_bytes());
-    set("RAW_URI", target.clone());
-    set("REQUEST_URI", target);
-    set("SERVER_PROTOCOL", protocol(parts.version).to_owned());
-    set("SERVER_SOFTWARE", SOFTWARE.to_owned());
+
+    vars.set("REQUEST_METHOD", parts.method.as_str());
+    // An app is mounted at the root. `OPTIONS *` is about the server as a whole: the root without a path.
+    vars.set("SCRIPT_NAME", "");
+    vars.write(
+        |name| name.push_str("PATH_INFO"),
+        |value| push_native(value, &Cow::from(percent_decode(path.as_bytes()))),
+    );
+    vars.write(
+        |name| name.push_str("QUERY_STRING"),
+        |value| push_native(value, query.as_bytes()),
+    );
+    for name in ["RAW_URI", "REQUEST_URI"] {
+        vars.write(
+            |text| text.push_str(name),
+            |value| push_native(value, target(parts).as_bytes()),
+        );
+    }
+    vars.set("SERVER_PROTOCOL", protocol(parts.version));
+    vars.set("SERVER_SOFTWARE", SOFTWARE);
 
     let (name, port) = server(parts, setting.local);
-    set("SERVER_NAME", name);
-    set("SERVER_PORT", port);
+    vars.set("SERVER_NAME", &name);
+    vars.set("SERVER_PORT", &port);
     match setting.peer {
         Endpoint::Inet(peer) => {
-            set("REMOTE_ADDR", peer.ip().to_string());
-            set("REMOTE_PORT", peer.port().to_string());
+            vars.set("REMOTE_ADDR", &peer.ip().to_string());
+            vars.set("REMOTE_PORT", &peer.port().to_string());
         }
         // As in gunicorn: there is an address, and it says nothing.
-        Endpoint::Unix(_) => set("REMOTE_ADDR", String::new()),
+        Endpoint::Unix(_) => vars.set("REMOTE_ADDR", ""),
     }
 
-    let boolean = |value: bool| if value { "true" } else { "false" }.to_owned();
-    set("wsgi.url_scheme", setting.scheme.to_owned());
+    let boolean = |value: bool| if value { "true" } else { "false" };
+    vars.set("wsgi.url_scheme", setting.scheme);
     if setting.scheme == "https" {
-        set("HTTPS", "on".to_owned());
+        vars.set("HTTPS", "on");
     }
-    set("wsgi.multithread", boolean(false));
-    set("wsgi.multiprocess", boolean(setting.multiprocess));
-    set("wsgi.run_once", boolean(setting.run_once));
+    vars.set("wsgi.multithread", boolean(false));
+    vars.set("wsgi.multiprocess", boolean(setting.multiprocess));
+    vars.set("wsgi.run_once", boolean(setting.run_once));
 
-    let mut fields: Vec<(String, String)> = Vec::with_capacity(parts.headers.keys_len());
+    if let Some(authority) = parts.uri.authority() {
+        vars.set("HTTP_HOST", authority.as_str());
+    }
     for name in parts.headers.keys() {
-        if let Some(variable) = variable(name, setting.header_map) {
-            let value = match name {
-                // The authority of an absolute-form target replaces Host (RFC 9112, 3.2.2).
-                &header::HOST if parts.uri.authority().is_some() => continue,
-                &header::COOKIE => joined(&parts.headers, name, "; "),
-                &header::CONTENT_LENGTH | &header::CONTENT_TYPE => joined_once(&parts.headers, name),
-                _ => joined(&parts.headers, name, ","),
-            };
-            // Only names that are let through at the operator's risk can share a variable.
-            let dangerous = setting.header_map == Underscores::Dangerous;
-            match fields.iter_mut().find(|(known, _)| dangerous && *known == variable) {
-                Some((_, known)) => *known = format!("{known},{value}"),
-                None => fields.push((variable, value)),
-            }
+        // The authority of an absolute-form target replaces Host (RFC 9112, 3.2.2).
+        let replaced = name == header::HOST && parts.uri.authority().is_some();
+        if !replaced && reaches_apps(name, setting.header_map) {
+            set_field(&mut vars, &parts.headers, name, setting.header_map);
         }
     }
-    if let Some(authority) = parts.uri.authority() {
-        set("HTTP_HOST", authority.as_str().to_owned());
-    }
-    vars.append(&mut fields);
     vars
 }
 
+fn set_field(vars: &mut Vars, headers: &HeaderMap, name: &HeaderName, map: Underscores) {
+    if map != Underscores::Dangerous {
+        return vars.write(
+            |text| push_variable(text, name),
+            |text| push_values(text, headers, name),
+        );
+    }
+    // Only names that are let through at the operator's risk can share a variable: the first of them stands for all.
+    let twins = || {
+        headers
+            .keys()
+            .filter(|other| is_twin(name, other) && reaches_apps(other, map))
+    };
+    if twins().next() == Some(name) {
+        vars.write(
+            |text| push_variable(text, name),
+            |text| {
+                for (index, twin) in twins().enumerate() {
+                    if index > 0 {
+                        text.push(',');
+                    }
+                    push_values(text, headers, twin);
+                }
+            },
+        );
+    }
+}
+
 /// The target as the client sent it.
-pub fn target(parts: &Parts) -> String {
-    match (parts.uri.scheme(), parts.uri.authority()) {
-        (None, Some(authority)) => authority.to_string(),
-        _ => parts.uri.to_string(),
+pub fn target(parts: &Parts) -> Cow<'_, str> {
+    match (parts.uri.scheme(), parts.uri.authority(), parts.uri.path_and_query()) {
+        (None, Some(authority), _) => authority.as_str().into(),
+        (None, None, Some(path)) => path.as_str().into(),
+        _ => parts.uri.to_string().into(),
     }
 }
 
@@ -119,13 +154,13 @@ fn server(parts: &Parts, local: &Endpoint) -> (String, String) {
     match local {
         Endpoint::Inet(address) => (address.ip().to_string(), address.port().to_string()),
         Endpoint::Unix(_) => {
-            let host = parts
-                .headers
-                .get(header::HOST)
-                .map(|host| native_from_bytes(host.as_bytes()));
-            let host = host
-                .filter(|host| !host.is_empty())
-                .unwrap_or_else(|| "localhost".to_owned());
+            let mut host = String::new();
+            if let Some(field) = parts.headers.get(header::HOST) {
+                push_native(&mut host, field.as_bytes());
+            }
+            if host.is_empty() {
+                host.push_str("localhost");
+            }
             match host.rsplit_once(':') {
                 Some((name, port))
                     if !name.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() =>
@@ -138,53 +173,57 @@ fn server(parts: &Parts, local: &Endpoint) -> (String, String) {
     }
 }
 
-/// The name of a field in the environ, or none for those that no app may see.
-fn variable(name: &HeaderName, map: Underscores) -> Option<String> {
+/// Whether an app may see a field.
+fn reaches_apps(name: &HeaderName, map: Underscores) -> bool {
     match name.as_str() {
-        "content-type" => return Some("CONTENT_TYPE".into()),
-        "content-length" => return Some("CONTENT_LENGTH".into()),
         // PEP 3333 knows no such variables, and a CGI program could take them for those without HTTP_.
-        "content_type" | "content_length" => return None,
+        "content_type" | "content_length" => false,
         // Programs that an app starts would take HTTP_PROXY for their own configuration (CVE-2016-5385).
-        "proxy" => return None,
-        _ => {}
+        "proxy" => false,
+        // A name's twin with a `-` has the same variable, and may be one that a proxy vouches for.
+        other => map == Underscores::Dangerous || !other.contains('_'),
     }
-    let mut variable = String::with_capacity("HTTP_".len() + name.as_str().len());
-    variable.push_str("HTTP_");
-    for character in name.as_str().chars() {
-        match character {
-            // Its twin with a `-` has the same variable, and may be one that a proxy vouches for.
-            '_' if map != Underscores::Dangerous => return None,
-            '-' => variable.push('_'),
-            other => variable.push(other.to_ascii_uppercase()),
-        }
-    }
-    Some(variable)
 }
 
-fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
-    let mut value = String::new();
-    for (index, one) in headers.get_all(name).iter().enumerate() {
+/// Whether two names have the same variable.
+fn is_twin(one: &HeaderName, other: &HeaderName) -> bool {
+    let (one, other) = (one.as_str().bytes(), other.as_str().bytes());
+    let variable = |byte| if byte == b'-' { b'_' } else { byte };
+    one.map(variable).eq(other.map(variable))
+}
+
+/// The name of a field in the environ.
+fn push_variable(text: &mut String, name: &HeaderName) {
+    match *name {
+        header::CONTENT_TYPE => text.push_str("CONTENT_TYPE"),
+        header::CONTENT_LENGTH => text.push_str("CONTENT_LENGTH"),
+        _ => {
+            text.push_str("HTTP_");
+            text.extend(name.as_str().chars().map(|character| match character {
+                '-' => '_',
+                other => other.to_ascii_uppercase(),
+            }));
+        }
+    }
+}
+
+fn push_values(text: &mut String, headers: &HeaderMap, name: &HeaderName) {
+    let separator = match *name {
+        header::COOKIE => "; ",
+        // No lists: a request with several of them that differ has been refused by then.
+        header::CONTENT_LENGTH | header::CONTENT_TYPE => {
+            return headers
+                .get(name)
+                .map_or((), |value| push_native(text, value.as_bytes()));
+        }
+        _ => ",",
+    };
+    for (index, value) in headers.get_all(name).iter().enumerate() {
         if index > 0 {
-            value.push_str(separator);
+            text.push_str(separator);
         }
-        push_native(&mut value, one.as_bytes());
+        push_native(text, value.as_bytes());
     }
-    value
-}
-
-/// A field that is no list: a request with several has been refused by then.
-fn joined_once(headers: &HeaderMap, name: &HeaderName) -> String {
-    headers
-        .get(name)
-        .map(|value| native_from_bytes(value.as_bytes()))
-        .unwrap_or_default()
-}
-
-fn native_from_bytes(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    push_native(&mut text, bytes);
-    text
 }
 
 /// PEP 3333's native string: a character for each byte.
@@ -219,8 +258,11 @@ mod tests {
             header_map: Underscores::Drop,
         };
         let vars = variables(&parts(request), &setting);
-        let count = vars.len();
-        let map: std::collections::HashMap<_, _> = vars.into_iter().collect();
+        let count = vars.iter().count();
+        let map: std::collections::HashMap<_, _> = vars
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         assert_eq!(map.len(), count, "a name stands twice");
         map
     }
@@ -327,9 +369,8 @@ mod tests {
             let scheme = if secure { "https" } else { "http" };
             let setting = Setting { local: &local, peer: &peer, scheme, multiprocess, run_once, header_map };
             let vars = variables(&parts, &setting);
-            let map: std::collections::HashMap<&str, &str> =
-                vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            prop_assert_eq!(map.len(), vars.len(), "a name stands twice: {:?}", vars);
+            let map: std::collections::HashMap<&str, &str> = vars.iter().collect();
+            prop_assert_eq!(map.len(), vars.iter().count(), "a name stands twice: {:?}", vars);
             for name in ["REQUEST_METHOD", "SERVER_NAME", "SERVER_PORT", "SERVER_PROTOCOL", "wsgi.url_scheme"] {
                 prop_assert!(!map[name].is_empty(), "{name}");
             }

@@ -249,7 +249,7 @@ pub fn write(level: Level, message: fmt::Arguments<'_>) {
 }
 
 /// A text of several lines, a traceback say, a log line each; it is somebody else's, so only so much of it.
-pub fn lines(level: Level, start: &str, text: &str) {
+pub fn lines(level: Level, start: fmt::Arguments<'_>, text: &str) {
     for line in text.lines().take(TEXT_LINES) {
         let end = line.floor_char_boundary(TEXT_LINE_BYTES);
         write(level, format_args!("{start}: {}", &line[..end]));

@@ -40,6 +40,7 @@ mod strict;
 mod tls;
 mod transport;
 mod units;
+mod vars;
 mod worker;
 
 fn main() -> std::process::ExitCode {

@@ -1,6 +1,7 @@
 //! One request, from its head to the last byte of its response: the whole way on one screen.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::flow::Exchange;
 use crate::listener::Endpoint;
 use crate::pace::Pace;
 use crate::response::{self, Head};
-use crate::sandbox::{Chain, Failure, Input, Reply, ReplyBody, Terms, Upload};
+use crate::sandbox::{Chain, Failure, Input, Label, Reply, ReplyBody, Terms, Upload};
 use crate::strict::{self, Refusal, Refused};
 use crate::{log, origin_form, proxy};
 
@@ -77,35 +78,37 @@ pub async fn answer(host: &Host, peer: &Peer, exchange: Exchange, request: Reque
         _ => Ok(()),
     };
     let record = host.access_log.begin(&parts, &peer.remote);
-    let target = target(&parts);
-    let name: Arc<str> = format!("{}: {target}", host.chain.name()).into();
+    let target: Arc<str> = target(&parts).into();
+    let label = host.chain.label(&target);
     let length = body.size_hint().exact();
-    let upload = Upload::new(is_large(&parts, length));
-    let terms = Terms {
-        name: name.clone(),
-        pace: host.pace,
-        requests: host.requests.clone(),
-    };
+    let upload = (!body.is_end_stream()).then(|| Upload::new(is_large(&parts, length)));
     let valid = form.and_then(|()| strict::check(&parts, length, &host.requests));
     let response = match valid {
         Ok(()) => {
-            let input = Input::of(body, terms, upload.clone());
-            respond(host, peer, &parts, input, &name, target).await
+            let input = upload.clone().map(|upload| {
+                let terms = Terms {
+                    label: label.clone(),
+                    pace: host.pace,
+                    requests: host.requests.clone(),
+                };
+                Input::new(body, terms, upload)
+            });
+            respond(host, peer, &parts, input, &label, target).await
         }
         Err(refusal) => Err(Fault::Refused(refusal)),
     };
     if let Err(fault) = &response {
-        report(&name, peer, fault);
+        report(format_args!("{label}"), peer, fault);
     }
     let is_head = parts.method == Method::HEAD;
-    let (mut head, body) = match (response, upload.refusal()) {
+    let (mut head, body) = match (response, upload.as_ref().and_then(|upload| upload.refusal())) {
         // The app has read less than what the client meant: what it makes of that is no answer.
         (_, Some(refusal)) => page(is_head, &Fault::Refused(refusal)),
         (Ok(response), None) => response,
         (Err(fault), None) => page(is_head, &fault),
     };
     // An app that still makes its body may still read its input: what it leaves is only known at the end.
-    let left_unread = upload.is_unread() && !body.is_streamed();
+    let left_unread = upload.is_some_and(|upload| upload.is_unread()) && !body.is_streamed();
     if host.draining.get() || left_unread {
         head.close_connection();
     }
@@ -120,7 +123,7 @@ pub async fn answer(host: &Host, peer: &Peer, exchange: Exchange, request: Reque
 pub fn refuse(host: &Host, peer: &Peer, exchange: Exchange, refused: &Refused) -> Response<Body> {
     let record = host.access_log.begin_refused(&refused.line, &peer.remote);
     let fault = Fault::Refused(refused.refusal);
-    report(host.chain.name(), peer, &fault);
+    report(format_args!("{}", host.chain.name()), peer, &fault);
     let (head, body) = page(refused.head_only, &fault);
     let body = body.with_record(record, head.status).with_exchange(exchange, false);
     assemble(head, body)
@@ -131,8 +134,8 @@ async fn respond(
     peer: &Peer,
     parts: &Parts,
     input: Option<Input>,
-    name: &Arc<str>,
-    target: String,
+    label: &Label,
+    target: Arc<str>,
 ) -> Result<(Head, Body), Fault> {
     let forwarded = match peer.trusted {
         true => proxy::scheme(&parts.headers).map_err(|why| Fault::Refused(Refusal::bad(why)))?,
@@ -156,11 +159,11 @@ async fn respond(
     } = reply;
     let head = response::check(&parts.method, status, &reason, &headers, &host.response_limits);
     match (head, body) {
-        (Ok(head), ReplyBody::Bytes(bytes)) => Ok(whole(parts, head, bytes.into(), name)),
+        (Ok(head), ReplyBody::Bytes(bytes)) => Ok(whole(parts, head, bytes.into(), label)),
         (Ok(head), ReplyBody::Chunks(chunks)) => {
             let source = Source {
                 chunks,
-                name: name.clone(),
+                label: label.clone(),
                 length: head.length,
             };
             if head.has_body {
@@ -175,7 +178,7 @@ async fn respond(
             if let ReplyBody::Chunks(chunks) = body {
                 let source = Source {
                     chunks,
-                    name: name.clone(),
+                    label: label.clone(),
                     length: None,
                 };
                 source.close().await;
@@ -194,7 +197,7 @@ fn is_large(parts: &Parts, length: Option<u64>) -> bool {
 }
 
 /// A body of one block, held to the length that the app gave it.
-fn whole(parts: &Parts, mut head: Head, mut bytes: Bytes, name: &str) -> (Head, Body) {
+fn whole(parts: &Parts, mut head: Head, mut bytes: Bytes, label: &Label) -> (Head, Body) {
     if !head.has_body {
         // What a GET would get is what the length is of.
         if head.length.is_none() && parts.method == Method::HEAD && !bytes.is_empty() {
@@ -205,11 +208,11 @@ fn whole(parts: &Parts, mut head: Head, mut bytes: Bytes, name: &str) -> (Head, 
     let sent = bytes.len() as u64;
     match head.length {
         Some(length) if sent < length => {
-            body::warn_short(name, length - sent);
+            body::warn_short(label, length - sent);
             return (head, Body::short(bytes));
         }
         Some(length) if sent > length => {
-            body::warn_long(name);
+            body::warn_long(label);
             bytes.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         }
         _ => {}
@@ -218,7 +221,7 @@ fn whole(parts: &Parts, mut head: Head, mut bytes: Bytes, name: &str) -> (Head, 
 }
 
 /// Tells the log what the client is not told.
-fn report(name: &str, peer: &Peer, fault: &Fault) {
+fn report(name: fmt::Arguments<'_>, peer: &Peer, fault: &Fault) {
     match fault {
         Fault::Refused(refusal) => log::info(format_args!(
             "{name}: {}: refused with {}: {refusal}",
@@ -253,14 +256,11 @@ fn page(is_head: bool, fault: &Fault) -> (Head, Body) {
     let has_body = !is_head;
     let mut head = Head {
         status,
-        reason: hyper::ext::ReasonPhrase::from_static(b""),
+        reason: None,
         headers,
         length: Some(text.len() as u64),
         has_body,
     };
-    if let Ok(reason) = hyper::ext::ReasonPhrase::try_from(status.canonical_reason().unwrap_or("Error").as_bytes()) {
-        head.reason = reason;
-    }
     if matches!(fault, Fault::Refused(_)) {
         head.close_connection();
     }
@@ -276,8 +276,8 @@ fn assemble(head: Head, body: Body) -> Response<Body> {
         .headers_mut()
         .entry(SERVER)
         .or_insert(HeaderValue::from_static("wsgi-host"));
-    if head.status.canonical_reason().map(str::as_bytes) != Some(head.reason.as_bytes()) {
-        response.extensions_mut().insert(head.reason);
+    if let Some(reason) = head.reason {
+        response.extensions_mut().insert(reason);
     }
     response
 }

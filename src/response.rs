@@ -3,6 +3,8 @@
 //! An app's mistake is an error that names it, never a repair: PEP 3333 wants headers to be right, and a
 //! client behind a proxy may understand a repaired one differently.
 
+use std::borrow::Cow;
+
 use clap::Args;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -44,7 +46,8 @@ const HOP_BY_HOP: [&str; 9] = [
 #[derive(Debug)]
 pub struct Head {
     pub status: StatusCode,
-    pub reason: ReasonPhrase,
+    /// None for the status's own.
+    pub reason: Option<ReasonPhrase>,
     pub headers: HeaderMap,
     /// The length that the app gave its body.
     pub length: Option<u64>,
@@ -124,14 +127,16 @@ fn final_status(status: u16) -> Result<StatusCode, String> {
     }
 }
 
-fn phrase(status: StatusCode, reason: &str) -> Result<ReasonPhrase, String> {
-    let reason = match reason {
-        "" => status.canonical_reason().unwrap_or("Unknown"),
-        reason => reason,
-    };
+fn phrase(status: StatusCode, reason: &str) -> Result<Option<ReasonPhrase>, String> {
+    let own = status.canonical_reason();
+    if own == Some(reason) || (own.is_some() && reason.is_empty()) {
+        return Ok(None);
+    }
+    let reason = if reason.is_empty() { "Unknown" } else { reason };
     let wrong =
         || format!("the app returned the reason phrase {reason:?}, which has characters that HTTP forbids there");
-    ReasonPhrase::try_from(bytes(reason).ok_or_else(wrong)?).map_err(|_| wrong())
+    let phrase = ReasonPhrase::try_from(bytes(reason).ok_or_else(wrong)?.as_ref());
+    phrase.map(Some).map_err(|_| wrong())
 }
 
 fn field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -148,7 +153,10 @@ fn field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 /// A native string as its bytes; none if one of its characters is no byte.
-fn bytes(text: &str) -> Option<Vec<u8>> {
+fn bytes(text: &str) -> Option<Cow<'_, [u8]>> {
+    if text.is_ascii() {
+        return Some(text.as_bytes().into());
+    }
     text.chars()
         .map(|character| u8::try_from(u32::from(character)).ok())
         .collect()
@@ -176,6 +184,11 @@ mod tests {
         check(&Method::GET, status, reason, &headers, &LIMITS)
     }
 
+    fn phrase_of(head: &Head) -> &[u8] {
+        let own = head.status.canonical_reason().unwrap_or_default();
+        head.reason.as_ref().map_or(own.as_bytes(), ReasonPhrase::as_bytes)
+    }
+
     const LIMITS: Limits = Limits {
         limit_response_fields: 10,
         limit_response_head: 1_000,
@@ -186,13 +199,16 @@ mod tests {
         for status in [0, 99, 100, 199, 1000, u16::MAX] {
             assert!(get(status, "", &[]).is_err(), "{status}");
         }
-        assert_eq!(get(200, "", &[]).unwrap().reason.as_bytes(), b"OK");
-        assert_eq!(
-            get(404, "Gone fishing", &[]).unwrap().reason.as_bytes(),
-            b"Gone fishing"
-        );
-        assert_eq!(get(799, "", &[]).unwrap().reason.as_bytes(), b"Unknown");
-        assert_eq!(get(200, "caf\u{e9}", &[]).unwrap().reason.as_bytes(), b"caf\xe9");
+        for reason in ["", "OK"] {
+            assert_eq!(get(200, reason, &[]).unwrap().reason, None);
+        }
+        for (status, reason, sent) in [
+            (404, "Gone fishing", b"Gone fishing".as_slice()),
+            (799, "", b"Unknown"),
+            (200, "caf\u{e9}", b"caf\xe9"),
+        ] {
+            assert_eq!(phrase_of(&get(status, reason, &[]).unwrap()), sent);
+        }
         for reason in ["a\r\nb", "a\0", "\u{20ac}"] {
             assert!(get(200, reason, &[]).is_err(), "{reason:?}");
         }
@@ -290,7 +306,7 @@ mod tests {
     /// As it goes over the wire.
     fn wire(head: &Head) -> Vec<u8> {
         let mut wire = format!("HTTP/1.1 {} ", head.status.as_str()).into_bytes();
-        wire.extend_from_slice(head.reason.as_bytes());
+        wire.extend_from_slice(phrase_of(head));
         for (name, value) in &head.headers {
             wire.extend_from_slice(format!("\r\n{name}: ").as_bytes());
             wire.extend_from_slice(value.as_bytes());

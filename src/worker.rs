@@ -22,7 +22,7 @@ use crate::gate::{self, Gate};
 use crate::listener::Handover;
 use crate::request::Host;
 use crate::sandbox::{Chain, ChainOptions, LinkOrders};
-use crate::{connection, harden, log, proxy, proxy_protocol, response, strict, tls};
+use crate::{connection, engine, harden, log, proxy, proxy_protocol, response, strict, tls};
 
 /// Everything that a worker needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -100,6 +100,7 @@ fn start() -> anyhow::Result<()> {
     std::io::stdin().lock().read_line(&mut line)?;
     let orders: Orders = serde_json::from_str(&line)?;
     raise_descriptor_limit();
+    engine::open_page_map();
     // Before there are threads, which would keep what this one gives up.
     let locked = orders.harden.step(|| harden::lock(&orders.needs()));
     log::start(&orders.log)?;

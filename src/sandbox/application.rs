@@ -5,10 +5,11 @@ use wasmtime_wasi::async_trait;
 
 use super::failure::Failure;
 use super::input::Input;
+use crate::vars::Vars;
 
 /// What an application is called with: PEP 3333's environ.
 pub struct Request {
-    pub vars: Vec<(String, String)>,
+    pub vars: Vars,
     pub body: RequestBody,
 }
 

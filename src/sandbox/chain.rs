@@ -11,8 +11,10 @@ use wasmtime_wasi::async_trait;
 use super::application::{Application, Reply, Request, RequestBody};
 use super::failure::Failure;
 use super::input::Input;
+use super::label::Label;
 use super::link::{Link, Orders};
 use crate::log;
+use crate::vars::Vars;
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Middleware")]
@@ -33,6 +35,8 @@ pub struct Options {
 
 /// The links, the outermost first, the app last.
 pub struct Chain {
+    /// The outermost link's.
+    name: Arc<str>,
     links: Vec<Arc<Link>>,
     inward_calls: u32,
 }
@@ -41,7 +45,7 @@ impl Chain {
     /// Makes the links ready to run.
     pub fn load(orders: Vec<Orders>, options: &Options) -> anyhow::Result<Arc<Self>> {
         let count = u32::try_from(orders.len())?;
-        let links = orders
+        let links: Vec<_> = orders
             .into_iter()
             .map(|orders| {
                 let name = orders.component.name.clone();
@@ -49,14 +53,22 @@ impl Chain {
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Arc::new(Self {
+            name: links
+                .first()
+                .map_or_else(|| "".into(), |link: &Arc<Link>| link.name.clone()),
             links,
             inward_calls: options.limit_inward_calls,
         }))
     }
 
-    /// The outermost link's name: what comes out of the chain is what that link returned.
+    /// What the log calls a request: what comes out of the chain is what the outermost link returned.
+    pub fn label(&self, target: &Arc<str>) -> Label {
+        Label::new(&self.name, target)
+    }
+
+    /// The outermost link's name.
     pub fn name(&self) -> &str {
-        self.links.first().map_or("", |link| &link.name)
+        &self.name
     }
 
     /// Whether an instance of the app serves one request only.
@@ -65,12 +77,7 @@ impl Chain {
     }
 
     /// Calls the outermost link for one request, `target` in the log. A failure is in the log already.
-    pub async fn call(
-        self: &Arc<Self>,
-        target: String,
-        vars: Vec<(String, String)>,
-        input: Option<Input>,
-    ) -> Result<Reply, Failure> {
+    pub async fn call(self: &Arc<Self>, target: Arc<str>, vars: Vars, input: Option<Input>) -> Result<Reply, Failure> {
         let journey = Arc::new(Journey {
             chain: self.clone(),
             target,
@@ -102,7 +109,7 @@ impl Chain {
 struct Journey {
     chain: Arc<Chain>,
     /// `GET /path`.
-    target: String,
+    target: Arc<str>,
     /// Calls inward so far.
     calls: AtomicU32,
 }
@@ -136,20 +143,20 @@ impl Application for Inside {
 async fn enter(journey: Arc<Journey>, first: usize, mut request: Request) -> Result<Reply, Failure> {
     let links = &journey.chain.links;
     for (place, link) in links.iter().enumerate().skip(first) {
-        let name: Arc<str> = format!("{}: {}", link.name, journey.target).into();
+        let label = Label::new(&link.name, &journey.target);
         let inside = (place + 1 < links.len()).then(|| {
             Arc::new(Inside {
                 journey: journey.clone(),
                 next: place + 1,
             }) as Arc<dyn Application>
         });
-        let failed = match link.call(name.clone(), inside, request).await {
+        let failed = match link.call(label.clone(), inside, request).await {
             Ok(reply) => return Ok(reply),
             Err(failed) => failed,
         };
         match failed.request {
             Some(untouched) if link.fail_open => {
-                log::warning(format_args!("{name}: skipped, as it is set to fail open"));
+                log::warning(format_args!("{label}: skipped, as it is set to fail open"));
                 request = *untouched;
             }
             _ => return Err(failed.failure),

@@ -12,6 +12,8 @@ wasmtime::component::bindgen!({
         default: trappable,
     },
     exports: { default: async },
+    // What goes into a guest is copied into its memory, and nowhere else.
+    ownership: Borrowing { duplicate_if_necessary: true },
     with: {
         "wsgi:gateway/io.input": crate::sandbox::input::Input,
         "wsgi:gateway/application.chunks": crate::sandbox::inward::Inner,

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use wasmtime::component::Resource;
 
 use super::contract::wsgi::gateway::io;
+use super::label::Label;
 use super::state::State;
 use crate::log;
 use crate::pace::Pace;
@@ -39,8 +40,7 @@ pub struct Input {
 /// What a client's body is held to.
 #[derive(Clone)]
 pub struct Terms {
-    /// `app: GET /path`, for the log.
-    pub name: Arc<str>,
+    pub label: Label,
     pub pace: Pace,
     pub requests: strict::Options,
 }
@@ -79,16 +79,15 @@ enum Progress {
 }
 
 impl Input {
-    /// None for a request without a body.
-    pub fn of(body: Incoming, terms: Terms, upload: Arc<Upload>) -> Option<Self> {
-        (!body.is_end_stream()).then(|| Self {
+    pub fn new(body: Incoming, terms: Terms, upload: Arc<Upload>) -> Self {
+        Self {
             state: Progress::Open(Box::new(body)),
             rest: Bytes::new(),
             terms,
             length: 0,
             waited: Duration::ZERO,
             upload,
-        })
+        }
     }
 
     fn is_at_end(&self) -> bool {
@@ -167,7 +166,7 @@ impl Input {
             self.rest = data;
             return Ok(());
         }
-        log::info(format_args!("{}: {}", self.terms.name, strict::TOO_LARGE));
+        log::info(format_args!("{}: {}", self.terms.label, strict::TOO_LARGE));
         let _ = self.upload.refusal.set(strict::TOO_LARGE);
         let why = strict::TOO_LARGE.to_string();
         self.state = Progress::Broken(why.clone());

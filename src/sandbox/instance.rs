@@ -11,6 +11,7 @@ use super::contract::{self, Environ, Middleware, MiddlewarePre, Response};
 use super::failure::Failure;
 use super::input::Input;
 use super::inward::Inner;
+use super::label::Label;
 use super::state::{State, Turn};
 use super::watch::{Over, Watch};
 use crate::units;
@@ -52,11 +53,11 @@ impl Instance {
         })
     }
 
-    /// A request begins, by this name in the log. `inside` is what a middleware is around; `spares` says that the
+    /// A request begins. `inside` is what a middleware is around; `spares` says that the
     /// request may have to do without this link.
-    pub fn begin(&mut self, name: Arc<str>, inside: Option<Arc<dyn Application>>, spares: bool) {
+    pub fn begin(&mut self, label: Label, inside: Option<Arc<dyn Application>>, spares: bool) {
         let state = self.store.data_mut();
-        state.notes.begin(name);
+        state.notes.begin(label);
         if self.served > 0 {
             state.watch.begin();
             state.memory.exhausted = false;
@@ -73,53 +74,54 @@ impl Instance {
     /// has neither called inward nor read any of the body.
     pub async fn call(&mut self, request: Request) -> Result<Response, (Failure, Option<Box<Request>>)> {
         self.served += 1;
-        let input = match request.body {
-            RequestBody::Bytes(bytes) => contract::RequestBody::Bytes(bytes),
+        let Request { vars, body } = request;
+        let mut bytes = Vec::new();
+        let mut is_read = false;
+        let input = match body {
+            RequestBody::Bytes(whole) => {
+                bytes = whole;
+                contract::RequestBody::Bytes(&bytes)
+            }
             RequestBody::Reader(body) => match self.store.data_mut().table.push(body) {
-                Ok(reader) => contract::RequestBody::Reader(reader),
+                Ok(reader) => {
+                    is_read = true;
+                    contract::RequestBody::Reader(reader)
+                }
                 Err(error) => {
                     let why = format!("no handle for the request body: {error}");
                     return Err((Failure::Exception(why), None));
                 }
             },
         };
-        let environ = Environ {
-            vars: request.vars,
-            input,
-        };
+        let pairs: Vec<_> = vars.iter().collect();
+        let environ = Environ { vars: &pairs, input };
         let guest = self.guest.wsgi_gateway_application();
         self.broken = true;
-        let result = bounded(&self.watch, guest.call_call(&mut self.store, &environ)).await;
+        let result = bounded(&self.watch, guest.call_call(&mut self.store, environ)).await;
         self.watch.alive();
         let failure = match self.settle(result) {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(failure)) => failure.into(),
             Err(failure) => failure,
         };
-        Err((failure, self.take_back(environ)))
+        let body = match is_read {
+            true => self.take_back().map(RequestBody::Reader),
+            false => Some(RequestBody::Bytes(bytes)),
+        };
+        let untouched = body.filter(|_| !self.store.data().turn.called);
+        Err((failure, untouched.map(|body| Box::new(Request { vars, body }))))
     }
 
-    fn take_back(&mut self, environ: Environ) -> Option<Box<Request>> {
+    /// The body that the guest was given, if it has read nothing of it.
+    fn take_back(&mut self) -> Option<Input> {
         let state = self.store.data_mut();
-        if state.turn.called {
-            return None;
-        }
-        let body = match environ.input {
-            contract::RequestBody::Bytes(bytes) => RequestBody::Bytes(bytes),
-            contract::RequestBody::Reader(_) => {
-                let held = || {
-                    state
-                        .table
-                        .iter_mut()
-                        .find_map(|entry| entry.downcast_mut::<Input>()?.take_untouched())
-                };
-                RequestBody::Reader(state.turn.spared.take().or_else(held)?)
-            }
+        let held = || {
+            state
+                .table
+                .iter_mut()
+                .find_map(|entry| entry.downcast_mut::<Input>()?.take_untouched())
         };
-        Some(Box::new(Request {
-            vars: environ.vars,
-            body,
-        }))
+        state.turn.spared.take().or_else(held)
     }
 
     /// The next block of an iterable: `Ok(None)` at its end.

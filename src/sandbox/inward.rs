@@ -59,7 +59,7 @@ impl State {
             inner::RequestBody::Reader(reader) => RequestBody::Reader(self.table.delete(reader)?),
         };
         Ok(Request {
-            vars: environ.vars,
+            vars: environ.vars.into(),
             body,
         })
     }

@@ -14,6 +14,7 @@ use super::contract::{MiddlewarePre, ResponseBody};
 use super::failure::Failure;
 use super::grants::Grants;
 use super::instance::Instance;
+use super::label::Label;
 use super::limits::Limits;
 use super::notes::Notes;
 use super::state::{self, State};
@@ -90,27 +91,27 @@ impl Link {
         self.limits.max_requests == 1
     }
 
-    /// Calls the link for one request, which `name` names in the log. `inside` is what it is around.
+    /// Calls the link for one request. `inside` is what it is around.
     pub async fn call(
         self: &Arc<Self>,
-        name: Arc<str>,
+        label: Label,
         inside: Option<Arc<dyn Application>>,
         request: Request,
     ) -> Result<Reply, Failed> {
         let mut lease = match self.lease().await {
             Ok(lease) => lease,
             Err(failure) => {
-                blame(&name, &failure);
+                blame(&label, &failure);
                 let request = Some(Box::new(request));
                 return Err(Failed { failure, request });
             }
         };
-        lease.instance.begin(name.clone(), inside, self.fail_open);
+        lease.instance.begin(label.clone(), inside, self.fail_open);
         let response = match lease.instance.call(request).await {
             Ok(response) => response,
             Err((failure, request)) => {
                 if !lease.instance.passes_on(&failure) {
-                    blame(&name, &failure);
+                    blame(&label, &failure);
                 }
                 lease.give_back();
                 return Err(Failed { failure, request });
@@ -121,7 +122,7 @@ impl Link {
                 lease.give_back();
                 ReplyBody::Bytes(bytes)
             }
-            ResponseBody::Chunks(chunks) => ReplyBody::Chunks(Box::new(Open(Some(Iteration { lease, chunks, name })))),
+            ResponseBody::Chunks(chunks) => ReplyBody::Chunks(Box::new(Open(Some(Iteration { lease, chunks, label })))),
         };
         Ok(Reply {
             status: response.status,
@@ -153,10 +154,13 @@ impl Link {
 
     /// An instance of one's own for one request: one that is idle, or a fresh one.
     async fn lease(self: &Arc<Self>) -> Result<Lease, Failure> {
-        let permit = tokio::time::timeout(self.limits.instance_timeout, self.slots.clone().acquire_owned())
-            .await
-            .map_err(|_| Failure::Unavailable("every instance of --max-instances is busy".into()))?
-            .map_err(|error| Failure::Unavailable(error.to_string()))?;
+        let permit = match self.slots.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => tokio::time::timeout(self.limits.instance_timeout, self.slots.clone().acquire_owned())
+                .await
+                .map_err(|_| Failure::Unavailable("every instance of --max-instances is busy".into()))?
+                .map_err(|error| Failure::Unavailable(error.to_string()))?,
+        };
         let running = self.ticker.running();
         let idle = self.idle().pop();
         let instance = match idle {
@@ -172,7 +176,10 @@ impl Link {
     }
 
     fn state(&self) -> Result<State, Failure> {
-        let notes = Notes::new(&self.name, units::in_memory(self.limits.limit_request_log));
+        let notes = Notes::new(
+            Label::start(&self.name),
+            units::in_memory(self.limits.limit_request_log),
+        );
         let reach = self.grants.reach();
         let wasi = if self.wasi {
             let context = self.grants.context(&notes, &reach);
@@ -185,8 +192,8 @@ impl Link {
 }
 
 /// Says in the log what failed, at the moment it does.
-fn blame(name: &str, failure: &Failure) {
-    log::lines(log::Level::Error, name, &failure.to_string());
+fn blame(label: &Label, failure: &Failure) {
+    log::lines(log::Level::Error, format_args!("{label}"), &failure.to_string());
 }
 
 /// An instance that waits for its next request.
@@ -228,7 +235,7 @@ struct Open(Option<Iteration>);
 struct Iteration {
     lease: Lease,
     chunks: ResourceAny,
-    name: Arc<str>,
+    label: Label,
 }
 
 impl Iteration {
@@ -237,7 +244,12 @@ impl Iteration {
         if instance.usable()
             && let Err(failure) = instance.close(self.chunks).await
         {
-            blame(&format!("{}: in close()", self.name), &failure);
+            let label = &self.label;
+            log::lines(
+                log::Level::Error,
+                format_args!("{label}: in close()"),
+                &failure.to_string(),
+            );
         }
         self.lease.give_back();
     }
@@ -246,14 +258,14 @@ impl Iteration {
 #[async_trait]
 impl Iterable for Open {
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(Iteration { lease, chunks, name }) = &mut self.0 else {
+        let Some(Iteration { lease, chunks, label }) = &mut self.0 else {
             return Ok(None);
         };
         let block = lease.instance.next(*chunks).await;
         if let Err(failure) = &block
             && !lease.instance.passes_on(failure)
         {
-            blame(name, failure);
+            blame(label, failure);
         }
         block
     }

@@ -9,6 +9,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::label::Label;
 use crate::log;
 
 /// A longer line is split.
@@ -45,8 +46,8 @@ impl Stream {
 pub struct Notes(Arc<Mutex<Inner>>);
 
 struct Inner {
-    /// Whose request, for people: `app: GET /path`.
-    request: Arc<str>,
+    /// Whose request.
+    request: Label,
     /// Bytes that the current request may still write.
     budget: usize,
     limit: usize,
@@ -55,9 +56,9 @@ struct Inner {
 }
 
 impl Notes {
-    pub fn new(app: &str, limit: usize) -> Self {
+    pub fn new(request: Label, limit: usize) -> Self {
         Self(Arc::new(Mutex::new(Inner {
-            request: format!("{app}: start").into(),
+            request,
             budget: limit,
             limit,
             partial: Default::default(),
@@ -69,7 +70,7 @@ impl Notes {
     }
 
     /// From now on the guest speaks for this request, with its budget whole.
-    pub fn begin(&self, request: Arc<str>) {
+    pub fn begin(&self, request: Label) {
         let mut inner = self.inner();
         inner.request = request;
         inner.budget = inner.limit;
@@ -204,18 +205,18 @@ mod tests {
 
     #[test]
     fn a_request_writes_no_more_than_its_budget() {
-        let notes = Notes::new("app", 10);
+        let notes = Notes::new(Label::start(&"app".into()), 10);
         notes.write(Stream::Errors, b"12345");
         assert_eq!(notes.inner().budget, 5);
         notes.write(Stream::Output, b"1234567");
         assert_eq!(notes.inner().budget, 0);
-        notes.begin("GET /".into());
+        notes.begin(Label::new(&"app".into(), &"GET /".into()));
         assert_eq!(notes.inner().budget, 10);
     }
 
     #[test]
     fn lines_are_cut_where_they_end_or_grow_too_long() {
-        let notes = Notes::new("app", 1 << 20);
+        let notes = Notes::new(Label::start(&"app".into()), 1 << 20);
         notes.write(Stream::Errors, b"one\ntw");
         assert_eq!(notes.inner().partial[0], b"tw");
         notes.write(Stream::Errors, &vec![b'x'; LINE_BYTES]);
