@@ -9,6 +9,8 @@
 mod access_log;
 mod activation;
 mod arbiter;
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod cli;
 mod component;

@@ -12,8 +12,9 @@ from .transfer import read_head
 CONNECTIONS = 10_000
 # What one client address may have of a worker by default is more.
 PER_ADDRESS = 200
-# A server may give memory back a little later: it is looked at until it has not changed for so many seconds.
-SETTLED, LOOKS = 1.0, 30
+# A server may give memory back a little later: it is looked at until it has not changed for so many
+# seconds, and not more often than this.
+SETTLED, LOOKS = 1.0, 10
 
 
 def idle(options):

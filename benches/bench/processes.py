@@ -10,7 +10,7 @@ import time
 
 from . import programs
 
-PATIENCE = 120
+PATIENCE = 300
 TICKS = os.sysconf("SC_CLK_TCK")
 
 

@@ -86,7 +86,7 @@ def native():
     """The same Python app in servers that run it in their own process."""
     servers = {
         "granian": "granian --interface wsgi --host 127.0.0.1 --port {port} --workers {workers} --no-access-log {app}",
-        "uwsgi": "uwsgi --http11-socket 127.0.0.1:{port} --master --processes {workers} --listen 1024 --die-on-term "
+        "uwsgi": "uwsgi --http-socket 127.0.0.1:{port} --master --processes {workers} --listen 1024 --die-on-term "
         "--disable-logging --need-app --module {app}",
         "gunicorn-sync": "gunicorn --bind 127.0.0.1:{port} --workers {workers} --worker-class sync {app}",
         "gunicorn-gthread": "gunicorn --bind 127.0.0.1:{port} --workers {workers} --worker-class gthread --threads 4 {app}",
