@@ -45,7 +45,10 @@ fn rows<'a>(results: &'a Value, measurement: &str) -> Vec<(&'a str, &'a Value)> 
 #[test]
 fn every_contestant_is_measured_or_said_to_be_missing() {
     needed();
-    let results = bench(&["--contestants", "bare-hyper,wsgi-host/rust/,wasmtime-serve,granian/python"]);
+    let results = bench(&[
+        "--contestants",
+        "bare-hyper,wsgi-host/rust/,wasmtime-serve,granian/python",
+    ]);
     let measured = rows(&results, "rates");
     for name in ["bare-hyper", "wsgi-host/rust/fresh", "wsgi-host/rust/kept"] {
         let row = measured.iter().find(|(measured, _)| *measured == name);
@@ -55,7 +58,11 @@ fn every_contestant_is_measured_or_said_to_be_missing() {
     }
     // Not every machine has them.
     let missing = &results["tables"][0]["missing"];
-    for name in ["wasmtime-serve/rust/fresh", "wasmtime-serve/rust/kept", "granian/python"] {
+    for name in [
+        "wasmtime-serve/rust/fresh",
+        "wasmtime-serve/rust/kept",
+        "granian/python",
+    ] {
         let is_measured = measured.iter().any(|(measured, _)| *measured == name);
         assert!(is_measured != missing[name].is_string(), "{name}: {results}");
     }
