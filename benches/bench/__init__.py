@@ -1,1 +1,2 @@
-"""The bench: `programs` are measured by `rates`, `log`, `transfer`, `start`, `memory` and `spin`; `report` and `picture` say so."""
+"""The bench: `programs` are started by `processes`, and measured by `rates` (with `load`), `log`, `transfer`, `start`,
+`memory` and `spin`; `report`, `picture` and `readme` say so."""

@@ -4,8 +4,7 @@ import pathlib
 import tempfile
 
 from . import programs
-from .rates import COLUMNS, Field
-from .report import Table
+from .rates import Field
 
 
 def log(options):
@@ -22,11 +21,4 @@ def log(options):
     for row in rows:
         plain = row["name"].partition(",")[0]
         row["rate_ratio"] = field.ratio(row["name"], plain) if plain != row["name"] else None
-    return Table(
-        "log",
-        f"With an access log and without: wrk -t1 -c{connections}",
-        {"name": "", **COLUMNS, "rate_ratio": "rate"},
-        rows,
-        field.missing,
-        field.notes(),
-    )
+    return field.table("log", f"With an access log and without: wrk -t1 -c{connections}", rows, {"rate_ratio": "rate"})

@@ -26,13 +26,9 @@ def idle(options):
         programs.wsgi_host("flask/kept", programs.guest("bench/flask"), kept=True),
         *(one for one in programs.native() if one.name in ("granian/flask", "gunicorn-sync/flask")),
     ]
-    rows, missing = [], {}
+    contestants, missing = programs.able(contestants, options)
+    rows = []
     for contestant in contestants:
-        if not contestant.name.startswith(tuple(options.contestants)):
-            continue
-        if reason := contestant.missing():
-            missing[contestant.name] = reason
-            continue
         with Server(contestant, options.workers) as server:
             rows.append(held(server, "after a request"))
             load.measure(server, 64, options.seconds)
@@ -80,13 +76,9 @@ def connections(options):
         programs.bare_hyper(),
         programs.wsgi_host("rust/fresh", programs.guest("bench/rust"), *places),
     ]
-    rows, missing = [], {}
+    contestants, missing = programs.able(contestants, options)
+    rows = []
     for contestant in contestants:
-        if not contestant.name.startswith(tuple(options.contestants)):
-            continue
-        if reason := contestant.missing():
-            missing[contestant.name] = reason
-            continue
         with Server(contestant, options.workers) as server:
             before = settled(server.workers)
             held_open = [converse(server.port, number) for number in range(count)]
@@ -106,8 +98,14 @@ def connections(options):
     notes = [] if count == wanted else [f"{count} connections instead of {wanted}: so many descriptors are allowed"]
     return Table(
         "connections",
-        f"Idle connections after a request each: proportional set size of {options.workers} workers (not the kernel's part)",
-        {"name": "", "connections": "open", "before_kib": "KiB before", "after_kib": "KiB after", "kib_each": "KiB each"},
+        f"Idle connections after a request each: proportional set size of {options.workers} workers, without the kernel",
+        {
+            "name": "",
+            "connections": "open",
+            "before_kib": "KiB before",
+            "after_kib": "KiB after",
+            "kib_each": "KiB each",
+        },
         rows,
         missing,
         notes,

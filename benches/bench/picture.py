@@ -31,7 +31,7 @@ text { fill: #e6edf3; }
 def draw(table, machine):
     lines, top = [], 10
     for app, title in PANELS.items():
-        rows = [row for row in table.rows if row["app"] == app or (app == "rust" and row["app"] == "wasi-http")]
+        rows = [row for row in table.rows if row["app"] == app]
         if not rows:
             continue
         lines.append(f'<text class="title" x="10" y="{top + 16}">{escape(title)}</text>')

@@ -52,7 +52,8 @@ def reason(path):
         lines = failed.read_text(errors="replace").strip().splitlines()
         return f"benches/install could not install it: {lines[-1] if lines else 'it did not say why'}"
     if path.is_relative_to(GUESTS):
-        return f"{shown} is missing: guest-apps/install, then guest-apps/build {path.relative_to(GUESTS).with_suffix('')}"
+        name = path.relative_to(GUESTS).with_suffix("")
+        return f"{shown} is missing: guest-apps/install, then guest-apps/build {name}"
     if path in (HOST, HYPER):
         return f"{shown} is missing: cargo build --release -p wsgi-host -p bare-hyper"
     return f"{shown} is missing: benches/install"
@@ -78,7 +79,8 @@ def bare_hyper():
 def of_wasmtime():
     app = guest("bench/wasi-http")
     for name, uses in (("fresh", 1), ("kept", 1_000_000)):
-        command = (WASMTIME, "serve", "-Scli", "--addr", "127.0.0.1:{port}", "--max-instance-reuse-count", uses, app)
+        options = ("-Scli", "--addr", "127.0.0.1:{port}", "--max-instance-reuse-count", uses)
+        command = (WASMTIME, "serve", *options, app)
         yield Contestant(f"wasmtime-serve/rust/{name}", command, "rust", needs=(app,))
 
 
@@ -89,7 +91,8 @@ def native():
         "uwsgi": "uwsgi --http-socket 127.0.0.1:{port} --master --processes {workers} --listen 1024 --die-on-term "
         "--disable-logging --need-app --module {app}",
         "gunicorn-sync": "gunicorn --bind 127.0.0.1:{port} --workers {workers} --worker-class sync {app}",
-        "gunicorn-gthread": "gunicorn --bind 127.0.0.1:{port} --workers {workers} --worker-class gthread --threads 4 {app}",
+        "gunicorn-gthread": "gunicorn --bind 127.0.0.1:{port} --workers {workers} --worker-class gthread --threads 4 "
+        "{app}",
         "waitress": "waitress-serve --listen=127.0.0.1:{port} --threads=4 {app}",
     }
     for app, named in (("python", "app:application"), ("flask", "app:app")):
@@ -113,6 +116,13 @@ def of_wsgi_host():
 
 def all_contestants():
     return [bare_hyper(), *of_wsgi_host(), *of_wasmtime(), *native()]
+
+
+def able(contestants, options):
+    """Those that were chosen and are there; and why the others of the chosen are not."""
+    chosen = [one for one in contestants if one.name.startswith(tuple(options.contestants))]
+    missing = {one.name: reason for one in chosen if (reason := one.missing())}
+    return [one for one in chosen if one.name not in missing], missing
 
 
 def build():

@@ -1,6 +1,5 @@
 """Requests a second: everybody in turns, several rounds, so that what the machine does meanwhile happens to all."""
 
-import contextlib
 import pathlib
 import statistics
 import subprocess
@@ -82,10 +81,13 @@ class Field:
         if label not in self.runs or other not in self.runs:
             return None
         pairs = [(of(one), of(two)) for one, two in zip(self.runs[label], self.runs[other])]
-        return round(statistics.median(one / two for one, two in pairs if two), 3) if all(two for _, two in pairs) else None
+        if not all(two for _, two in pairs):
+            return None
+        return round(statistics.median(one / two for one, two in pairs), 3)
 
-    def notes(self):
-        return [f"errors: {row['name']}: {row['errors']}" for row in self.rows() if row["errors"]]
+    def table(self, name, title, rows, columns, notes=()):
+        errors = [f"errors: {row['name']}: {row['errors']}" for row in rows if row["errors"]]
+        return Table(name, title, {"name": "", **COLUMNS, **columns}, rows, self.missing, [*errors, *notes])
 
 
 def rates(options):
@@ -96,7 +98,7 @@ def rates(options):
             field.enter(contestant, options.workers, connections, labelled(options, contestant.name, connections))
     field.play()
     rows = field.rows()
-    notes = field.notes()
+    notes = []
     for row in rows:
         name, _, suffix = row["name"].partition(" ")
         row["ratio_to_bare_hyper"] = field.ratio(row["name"], labelled(options, "bare-hyper", row["connections"]))
@@ -109,16 +111,10 @@ def rates(options):
                 if not peer["name"].startswith(("wsgi-host/", "bare-hyper"))
             }
             if row["ratios"]:
-                times = ", ".join(f"{ratio:.2f} {peer.partition(' ')[0]}" for peer, ratio in row["ratios"].items() if ratio)
-                notes.append(f"{row['name']} = {times}")
-    return Table(
-        "rates",
-        f"Requests a second: {options.workers} workers, wrk -t1, {options.rounds} rounds of {options.seconds} s",
-        {"name": "", **COLUMNS, "ratio_to_bare_hyper": "of bare hyper"},
-        rows,
-        field.missing,
-        notes,
-    )
+                times = (f"{ratio:.2f} {peer.partition(' ')[0]}" for peer, ratio in row["ratios"].items() if ratio)
+                notes.append(f"{row['name']} = {', '.join(times)}")
+    title = f"Requests a second: {options.workers} workers, wrk -t1, {options.rounds} rounds of {options.seconds} s"
+    return field.table("rates", title, rows, {"ratio_to_bare_hyper": "of bare hyper"}, notes)
 
 
 def labelled(options, name, connections):
@@ -138,14 +134,8 @@ def growth(options):
     rows = field.rows()
     for row in rows:
         row["growth"] = field.ratio(row["name"], row["name"].replace(" w2", " w1")) if row["workers"] == 2 else None
-    return Table(
-        "growth",
-        f"From one worker to two: wrk -t1 -c{connections} has a share of the same cores",
-        {"name": "", **COLUMNS, "growth": "growth"},
-        rows,
-        field.missing,
-        field.notes(),
-    )
+    title = f"From one worker to two: wrk -t1 -c{connections} has a share of the same cores"
+    return field.table("growth", title, rows, {"growth": "growth"})
 
 
 def links(options):
@@ -153,7 +143,7 @@ def links(options):
     field, connections = Field(options), options.connections[0]
     rust = programs.guest("bench/rust")
     files = {"pass": programs.guest("bench/pass"), "access-log": programs.guest("middleware/access-log")}
-    with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack():
+    with tempfile.TemporaryDirectory() as directory:
         for mode in ("fresh", "kept"):
             kept = mode == "kept"
             field.enter(programs.wsgi_host(f"alone/{mode}", rust, kept=kept), 1, connections)
@@ -162,10 +152,12 @@ def links(options):
                     chain = programs.wsgi_host(f"{count} {link}/{mode}", rust, middleware=[file] * count, kept=kept)
                     field.enter(chain, 1, connections)
                     composed = pathlib.Path(directory) / f"{count}-{link}.wasm"
-                    if not chain.missing():
-                        compose([file] * count, rust, composed)
                     contestant = programs.wsgi_host(f"{count} {link}, composed/{mode}", composed, kept=kept)
-                    field.enter(contestant, 1, connections)
+                    if reason := chain.missing():
+                        field.missing[contestant.name] = reason
+                    else:
+                        compose([file] * count, rust, composed)
+                        field.enter(contestant, 1, connections)
         field.play()
     rows = field.rows()
     for row in rows:
@@ -173,15 +165,10 @@ def links(options):
         row["rate_ratio"] = field.ratio(row["name"], alone)
         row["processor_ratio"] = field.ratio(row["name"], alone, lambda run: run.processor_micros)
         if alone in field.runs:
-            row["micros_a_link"] = round(row["processor_micros"] - field.row(alone)["processor_micros"], 1)
-    return Table(
-        "links",
-        f"Middleware around the Rust hello: one worker, wrk -t1 -c{connections}",
-        {"name": "", **COLUMNS, "rate_ratio": "rate", "processor_ratio": "cpu", "micros_a_link": "us on top"},
-        rows,
-        field.missing,
-        field.notes(),
-    )
+            row["micros_on_top"] = round(row["processor_micros"] - field.row(alone)["processor_micros"], 1)
+    title = f"Middleware around the Rust hello: one worker, wrk -t1 -c{connections}"
+    columns = {"rate_ratio": "rate", "processor_ratio": "cpu", "micros_on_top": "us on top"}
+    return field.table("links", title, rows, columns)
 
 
 def compose(files, app, out):

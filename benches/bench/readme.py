@@ -2,13 +2,16 @@
 
 import re
 
+from . import report
+
 BEGIN, END = "<!-- speed: benches/run --write -->", "<!-- end of speed -->"
 
 
 def section(results, tables):
     rows = {table.name: {row["name"]: row for row in table.rows} for table in tables}
     machine = results["machine"]
-    yield f"Measured by `{results['command']}` on {machine['date'][:10]}, {machine['cores']} cores ({machine['processor']}), Linux {machine['kernel']}:"
+    place = f"{machine['cores']} cores ({machine['processor']}), Linux {machine['kernel']}"
+    yield f"Measured by `{results['command']}` on {machine['date'][:10]}, {place}:"
     yield ""
     yield from hellos(rows.get("rates", {}))
     for name, lines in (("links", links), ("", others)):
@@ -25,7 +28,8 @@ def hellos(rates):
             _, app, mode = name.split("/")
             instance = "fresh instances" if mode == "fresh" else "kept instances"
             times = ", ".join(f"{ratio:.2f} {peer}" for peer, ratio in row["ratios"].items() if ratio)
-            yield f"| {app}, {instance} | {row['requests_per_second']:,} | {row['ratio_to_bare_hyper'] or 0:.2f} | {times} |"
+            of_limit = report.shown(row["ratio_to_bare_hyper"])
+            yield f"| {app}, {instance} | {row['requests_per_second']:,} | {of_limit} | {times} |"
 
 
 def links(rows):
@@ -36,8 +40,8 @@ def links(rows):
             for how, composed in (("run by the host", ""), ("composed", ", composed")):
                 cells = [rows.get(f"wsgi-host/{count} {link}{composed}/{mode}") for count in (1, 4)]
                 if all(cells):
-                    numbers = " | ".join(f"{cell['processor_ratio']:.1f} (+{cell['micros_a_link']:.0f} us)" for cell in cells)
-                    yield f"| `{link}`, {mode} instances, {how} | {numbers} |"
+                    one, four = (f"{cell['processor_ratio']:.1f} (+{cell['micros_on_top']:.0f} us)" for cell in cells)
+                    yield f"| `{link}`, {mode} instances, {how} | {one} | {four} |"
 
 
 def others(rows):
@@ -47,9 +51,10 @@ def others(rows):
         if row["growth"]
     ]
     for name, row in rows.get("transfer", {}).items():
-        speed = f"{row['megabytes_per_second']} MB/s, {row['ratio_to_bare_hyper']:.2f} of bare hyper"
         if name.startswith("wsgi-host"):
-            facts.append((f"1 GiB {row['direction']} through a guest, in blocks of 64 KiB", f"{speed}; {row['grown_kib']} KiB more memory"))
+            speed = f"{row['megabytes_per_second']} MB/s, {report.shown(row['ratio_to_bare_hyper'])} of bare hyper"
+            what = f"1 GiB {row['direction']} through a guest, in blocks of 64 KiB"
+            facts.append((what, f"{speed}; {row['grown_kib']} KiB more memory"))
     for name, row in rows.get("start", {}).items():
         facts.append((f"from the command to the first answer, {name}", f"{row['median_ms']:.0f} ms"))
     for name, row in rows.get("idle", {}).items():
@@ -63,7 +68,8 @@ def others(rows):
             facts.append((f"p99 of good requests, {name}", f"{row['p99_ratio']:.1f} times that without these"))
     for name, row in rows.get("log", {}).items():
         if row["rate_ratio"]:
-            facts.append((f"with the access log, {name.partition(',')[0]}", f"{row['rate_ratio']:.2f} of the rate without"))
+            ratio = f"{row['rate_ratio']:.2f} of the rate without"
+            facts.append((f"with the access log, {name.partition(',')[0]}", ratio))
     if facts:
         yield "| | |"
         yield "| --- | --- |"

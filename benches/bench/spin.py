@@ -23,8 +23,8 @@ def spin(options):
         f"{CLIENTS} clients that never rest": saturated,
     }
     runs = {}
-    reason = contestant.missing()
-    if contestant.name.startswith(tuple(options.contestants)) and not reason:
+    able, missing = programs.able([contestant], options)
+    if able:
         for _ in range(options.rounds):
             for kind, load_of in kinds.items():
                 for spinning in (False, True):
@@ -48,7 +48,7 @@ def spin(options):
         f"Good requests while others compute until --limit-request-cpu {LIMIT}: {options.workers} workers",
         {"name": "", "p50_ms": "p50 ms", "p99_ms": "p99 ms", "p99_ratio": "p99 ratio", "spins_ended": "spins ended"},
         rows,
-        {contestant.name: reason} if reason else {},
+        missing,
     )
 
 

@@ -15,16 +15,14 @@ def start(options):
         programs.wsgi_host("flask/fresh", programs.guest("bench/flask")),
         *native,
     ]
-    contestants = [one for one in contestants if one.name.startswith(tuple(options.contestants))]
-    missing = {one.name: reason for one in contestants if (reason := one.missing())}
-    runs = {one.name: [] for one in contestants if one.name not in missing}
+    contestants, missing = programs.able(contestants, options)
+    runs = {one.name: [] for one in contestants}
     # One more than are counted: the first one fills the cache.
     for turn in range(2 * options.rounds + 1):
         for contestant in contestants:
-            if contestant.name in runs:
-                with Server(contestant, options.workers) as server:
-                    if turn:
-                        runs[contestant.name].append(server.first_answer * 1e3)
+            with Server(contestant, options.workers) as server:
+                if turn:
+                    runs[contestant.name].append(server.first_answer * 1e3)
     rows = [
         {
             "name": name,

@@ -16,15 +16,12 @@ def transfer(options):
     # The app of guest-apps, as it is: it makes and takes blocks of 64 KiB.
     app = programs.guest("rust")
     contestants = [programs.bare_hyper(), programs.wsgi_host("rust app/fresh", app)]
-    rows, missing = [], {}
-    for contestant in contestants:
-        if not any(contestant.name.startswith(prefix) for prefix in options.contestants):
-            continue
-        if reason := contestant.missing():
-            missing[contestant.name] = reason
-            continue
-        for direction in ("down", "up"):
-            rows.append({"name": f"{contestant.name} {direction}", "direction": direction, "runs": []})
+    contestants, missing = programs.able(contestants, options)
+    rows = [
+        {"name": f"{contestant.name} {direction}", "direction": direction, "runs": []}
+        for contestant in contestants
+        for direction in ("down", "up")
+    ]
     for _ in range(options.rounds):
         for row in rows:
             contestant = next(one for one in contestants if row["name"].startswith(one.name))
@@ -35,6 +32,7 @@ def transfer(options):
         row["megabytes_per_second"] = round(statistics.median(speed for speed, _, _ in row["runs"]) / 1e6)
         row["resident_kib"] = round(statistics.median(before for _, before, _ in row["runs"]))
         row["grown_kib"] = max(grown for _, _, grown in row["runs"])
+        row["ratio_to_bare_hyper"] = None
         if limit := limits.get(row["direction"]):
             pairs = zip(row["runs"], limit["runs"])
             row["ratio_to_bare_hyper"] = round(statistics.median(one[0] / two[0] for one, two in pairs), 3)
