@@ -14,7 +14,7 @@ use crate::component::Source;
 use crate::links::{self, App, Middleware};
 use crate::listener::Endpoint;
 use crate::python;
-use crate::sandbox::{Chain, ChainOptions, GrantOptions, Limits, Reply};
+use crate::sandbox::{Chain, ChainOptions, GrantOptions, Limits, Reply, ReplyBody};
 use crate::serve::CacheOptions;
 use crate::{environ, response, strict};
 
@@ -99,11 +99,11 @@ impl Rooms {
         Ok(())
     }
 
-    /// The whole chain, with an environ made for it.
+    /// The whole chain, with an environ made for it, and its body to the end.
     pub fn call(&self) -> anyhow::Result<impl Sized> {
         let vars = environ::variables(&self.parts, &setting(&self.options, &self.peer));
         let call = self.chain.call("GET /".into(), vars, None);
-        self.runtime.block_on(call).map_err(said)
+        self.runtime.block_on(async { read(call.await.map_err(said)?).await })
     }
 
     /// The check of what the app returned.
@@ -116,6 +116,15 @@ impl Rooms {
         } = &self.reply;
         response::check(&Method::GET, *status, reason, headers, &self.options.response).map_err(said)
     }
+}
+
+/// Takes the blocks of an iterable and closes it, so that its instance is free for the next call.
+async fn read(mut reply: Reply) -> anyhow::Result<Reply> {
+    if let ReplyBody::Chunks(mut chunks) = std::mem::replace(&mut reply.body, ReplyBody::Bytes(Vec::new())) {
+        while chunks.next().await.map_err(said)?.is_some() {}
+        chunks.close().await;
+    }
+    Ok(reply)
 }
 
 fn setting<'a>(options: &Options, peer: &'a Endpoint) -> environ::Setting<'a> {
