@@ -1,48 +1,7 @@
-//! Language-neutral WSGI: serves web apps that are WebAssembly components, each request in a fresh sandbox.
-//!
-//! A request walks through these rooms: [`arbiter`] (which only starts what follows), [`worker`], [`gate`], [`connection`],
-//! [`request`], [`environ`], [`sandbox`], [`response`], [`body`], [`access_log`]; what is no request is stopped by [`strict`].
-//! See ARCHITECTURE.md.
+//! The program: everything is in the library, where a bench can reach it too.
 
-#![deny(unsafe_code)]
-
-mod access_log;
-mod activation;
-mod arbiter;
-mod body;
-mod cli;
-mod component;
-mod config;
-mod connection;
-mod crowd;
-mod descriptors;
-mod engine;
-mod environ;
-mod fault;
-mod flow;
-mod gate;
-mod harden;
-mod identity;
-mod links;
-mod listener;
-mod log;
-mod origin_form;
-mod pace;
-mod progress;
-mod proxy;
-mod proxy_protocol;
-mod python;
-mod request;
-mod response;
-mod sandbox;
-mod serve;
-mod strict;
-mod tls;
-mod transport;
-mod units;
-mod vars;
-mod worker;
+#![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    wsgi_host::main()
 }

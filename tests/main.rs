@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod benches;
 mod browser;
 mod chain;
 mod clients;

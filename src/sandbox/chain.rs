@@ -71,9 +71,14 @@ impl Chain {
         &self.name
     }
 
+    /// The innermost link.
+    pub fn app(&self) -> Option<&Arc<Link>> {
+        self.links.last()
+    }
+
     /// Whether an instance of the app serves one request only.
     pub fn run_once(&self) -> bool {
-        self.links.last().is_some_and(|app| app.run_once())
+        self.app().is_some_and(|app| app.run_once())
     }
 
     /// Calls the outermost link for one request, `target` in the log. A failure is in the log already.

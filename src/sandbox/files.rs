@@ -347,7 +347,7 @@ mod tests {
             limit_request_writes: 10 * BLOCK_BYTES,
             limit_request_files: 2,
         };
-        let spending = Spending::new(limits, Notes::new("app", 100));
+        let spending = Spending::new(limits, Notes::new(Label::start(&"app".into()), 100));
         assert!((0..10).all(|_| spending.write(1).is_ok()));
         assert!(spending.write(1).is_err() && spending.lengthen(1).is_err() && spending.lengthen(0).is_ok());
         assert!(spending.make().is_ok() && spending.make().is_ok() && spending.make().is_err());

@@ -153,7 +153,7 @@ impl Link {
     }
 
     /// An instance of one's own for one request: one that is idle, or a fresh one.
-    async fn lease(self: &Arc<Self>) -> Result<Lease, Failure> {
+    pub async fn lease(self: &Arc<Self>) -> Result<Lease, Failure> {
         let permit = match self.slots.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => tokio::time::timeout(self.limits.instance_timeout, self.slots.clone().acquire_owned())
@@ -203,7 +203,7 @@ struct Idle {
 }
 
 /// An instance in use. Dropping it without [`Lease::give_back`] ends the instance.
-struct Lease {
+pub struct Lease {
     instance: Instance,
     link: Arc<Link>,
     _running: ticker::Running,
