@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use http::StatusCode;
 use http_body::Body;
 use hyper::body::Incoming;
 use wasmtime::component::Resource;
@@ -179,6 +180,11 @@ impl Input {
     }
 }
 
+/// RFC 9112, 8: such a request is incomplete, which is no fault of the app's.
+const CUT_SHORT: Refusal = Refusal::bad("the request body ends before its length says (RFC 9112, 8)");
+/// RFC 9110, 15.5.9.
+const TOO_SLOW: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request body does not come");
+
 /// Why a body cannot be read on.
 struct Unreadable {
     why: String,
@@ -196,7 +202,7 @@ async fn frame(body: &mut Incoming, patience: Option<Duration>) -> Result<Option
                 "the client sent nothing of its request body for {:.1} s, or too little before",
                 patience.as_secs_f64()
             ),
-            refusal: None,
+            refusal: Some(TOO_SLOW),
         })?,
     };
     match frame {
@@ -213,9 +219,11 @@ fn io_error(error: &hyper::Error) -> Option<&std::io::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// What the guard said of the bytes, if it was the guard.
+/// What the guard said of the bytes, if it was the guard; and who has only closed its half may still be told.
 fn refusal(error: &hyper::Error) -> Option<Refusal> {
-    io_error(error)?.get_ref()?.downcast_ref().copied()
+    let error = io_error(error)?;
+    let refused = error.get_ref().and_then(|inner| inner.downcast_ref().copied());
+    refused.or((error.kind() == ErrorKind::UnexpectedEof).then_some(CUT_SHORT))
 }
 
 fn describe(error: &hyper::Error) -> String {
