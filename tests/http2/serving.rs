@@ -67,6 +67,20 @@ fn curl_is_served_and_the_app_knows_how() {
     );
 }
 
+/// hyper sends no interim responses in HTTP/2, and no client may wait for one without end (RFC 9110, 10.1.1).
+#[test]
+fn a_client_that_expects_to_be_asked_for_its_body_sends_it_unasked() {
+    let server = server();
+    let url = url(&server, "/count");
+    let (post, patience) = (["--http2-prior-knowledge", "--data-binary", "@-"], "0.1");
+    let expect = ["-H", "Expect: 100-continue", "--expect100-timeout", patience];
+    let answer = curl(&[&post[..], &expect, &[&url]].concat(), &[b'x'; 100_000]);
+    assert_eq!(answer.stdout, b"100000 bytes\n");
+    let wrong = ["-w", "%{http_code}", "-o", "/dev/null", "-H", "Expect: 200-ok"];
+    let answer = curl(&[&post[..], &wrong, &[&url]].concat(), b"x");
+    assert_eq!(answer.stdout, b"417");
+}
+
 #[test]
 fn bodies_go_both_ways() {
     let server = server();
