@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 use http::StatusCode;
 use http_body::Body;
-use hyper::body::Incoming;
 use wasmtime::component::Resource;
 
 use super::contract::wsgi::gateway::io;
 use super::state::State;
 use crate::log;
 use crate::pace::Pace;
+use crate::request_body::RequestBody;
 use crate::strict::{self, Refusal};
 
 /// A read hands over at most this many bytes, however many the guest asks for: what one read can make the
@@ -73,7 +73,7 @@ impl Upload {
 }
 
 enum Progress {
-    Open(Box<Incoming>),
+    Open(Box<RequestBody>),
     Ended,
     /// Every further read tells it again: what was read is not the whole body.
     Broken(String),
@@ -81,7 +81,7 @@ enum Progress {
 
 impl Input {
     /// None for a request without a body.
-    pub fn of(body: Incoming, terms: Terms, upload: Arc<Upload>) -> Option<Self> {
+    pub fn of(body: RequestBody, terms: Terms, upload: Arc<Upload>) -> Option<Self> {
         (!body.is_end_stream()).then(|| Self {
             state: Progress::Open(Box::new(body)),
             rest: Bytes::new(),
@@ -193,7 +193,7 @@ struct Unreadable {
 }
 
 /// The next data of a body; trailers end it and go nowhere (RFC 9110, 6.5.1: they never merge into the fields).
-async fn frame(body: &mut Incoming, patience: Option<Duration>) -> Result<Option<Bytes>, Unreadable> {
+async fn frame(body: &mut RequestBody, patience: Option<Duration>) -> Result<Option<Bytes>, Unreadable> {
     let next = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context));
     let frame = match patience {
         None => next.await,
