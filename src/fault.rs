@@ -55,7 +55,7 @@ pub enum Kind {
     AddressInvalid = 32,
     /// A log file, a granted directory or the cache cannot be opened.
     Resource = 33,
-    /// The certificate or its key cannot be read, or not be used.
+    /// The certificate, its key, or the authorities of clients cannot be read, or not be used.
     Certificate = 34,
 }
 

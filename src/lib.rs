@@ -35,6 +35,7 @@ mod proxy;
 mod proxy_protocol;
 mod python;
 mod request;
+mod request_body;
 mod response;
 mod sandbox;
 mod serve;

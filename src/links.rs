@@ -1,7 +1,7 @@
 //! From what the operator named to the links of a chain: each file read, checked and compiled, each link with its
 //! limits, its grants and a name of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -72,10 +72,7 @@ pub fn prepare(
     }
     let mut links = Vec::with_capacity(count + 1);
     for link in middleware {
-        let source = match link.file.to_str() {
-            Some(named) => source(Role::Middleware, named, python, &link.grants, cache)?,
-            None => Source::File(link.file.clone()),
-        };
+        let source = source(Role::Middleware, &link.file, python, &link.grants, cache)?;
         let mut orders = prepare_one(&source, Role::Middleware, &link.limits, &link.grants, cache)?;
         orders.fail_open = link.fail_open;
         links.push((orders, link.name.as_deref()));
@@ -85,21 +82,49 @@ pub fn prepare(
     name(links)
 }
 
+/// Whatever can be wrong with a link that is found out at once: nothing is compiled or built.
+pub fn look(
+    role: Role,
+    named: &Path,
+    python: &PythonOptions,
+    grants: &GrantOptions,
+    limits: &component::Limits,
+) -> Result<()> {
+    match build(role, named, python, grants)? {
+        Some(build) => build.look(),
+        None => component::look(&Source::File(named.to_owned()), Some(role), limits).map(drop),
+    }
+}
+
 /// What an argument stands for: a file, or something in Python that is built first, as far as it has changed.
-pub fn source(role: Role, named: &str, python: &PythonOptions, grants: &GrantOptions, cache: &Cache) -> Result<Source> {
-    let Some(spec) = AppSpec::of_argument(role, named)? else {
-        return Ok(Source::File(named.into()));
+pub fn source(
+    role: Role,
+    named: &Path,
+    python: &PythonOptions,
+    grants: &GrantOptions,
+    cache: &Cache,
+) -> Result<Source> {
+    match build(role, named, python, grants)? {
+        Some(build) => Ok(Source::Built {
+            path: build.cached(cache.directory())?,
+            name: named.display().to_string(),
+        }),
+        None => Ok(Source::File(named.to_owned())),
+    }
+}
+
+/// What an argument asks to be built; none if it is a file.
+fn build(role: Role, named: &Path, python: &PythonOptions, grants: &GrantOptions) -> Result<Option<Build>> {
+    let spec = match named.to_str() {
+        Some(named) => AppSpec::of_argument(role, named)?,
+        None => None,
     };
-    let build = Build {
+    Ok(spec.map(|spec| Build {
         spec,
         paths: python.path.clone(),
         requirements: python.requirements.clone(),
         env: grants.env.clone(),
-    };
-    Ok(Source::Built {
-        path: build.cached(cache.directory())?,
-        name: named.to_owned(),
-    })
+    }))
 }
 
 fn prepare_one(

@@ -17,6 +17,7 @@ use crate::environ;
 use crate::flow::Exchange;
 use crate::listener::Endpoint;
 use crate::pace::Pace;
+use crate::request_body::RequestBody;
 use crate::response::{self, Head};
 use crate::sandbox::{Chain, Failure, Input, Label, Reply, ReplyBody, Terms, Upload};
 use crate::strict::{self, Refusal, Refused};
@@ -73,6 +74,7 @@ enum Fault {
 
 pub async fn answer(host: &Host, peer: &Peer, exchange: Exchange, request: Request<Incoming>) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
+    let body = RequestBody::new(body, parts.version);
     let form = match parts.version {
         Version::HTTP_2 => origin_form::of_http2(&mut parts).map_err(Refusal::bad),
         _ => Ok(()),

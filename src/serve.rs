@@ -139,7 +139,8 @@ pub fn run(read: Read) -> Result<()> {
     };
     // A certificate that is missing is found out before an app is compiled.
     Credentials::read(&options.tls)?;
-    let listeners = listener::bind_all(&options.listener)?;
+    // An address that is in use is found out before a long compilation, and told after what is wrong with the app itself.
+    let listeners = listener::bind_all(&options.listener).or_else(|taken| look(&options).and(Err(taken)))?;
     let instances = match options.limits.max_requests {
         0 => "instances are kept".to_owned(),
         1 => "a fresh instance for every request".to_owned(),
@@ -173,6 +174,18 @@ pub fn run(read: Read) -> Result<()> {
     ));
     descriptors::raise_limit(connections);
     arbiter::run(&arbiter, listeners, orders, prepare)
+}
+
+/// Finds out what is wrong with the app and its middleware, as far as that takes no time.
+fn look(options: &Options) -> Result<()> {
+    let limits = &options.cache.limits;
+    for link in &options.links {
+        links::look(Role::Middleware, &link.file, &options.python, &link.grants, limits)?;
+    }
+    match &options.app {
+        Some(app) => links::look(Role::App, Path::new(app), &options.python, &options.grants, limits),
+        None => Ok(()),
+    }
 }
 
 /// What workers are told. Addresses, the number of workers and the arbiter's own files are not in it: a reload leaves these
@@ -212,7 +225,7 @@ fn orders(options: Options, workers: usize, identity: Option<Identity>) -> Resul
 fn source(app: Option<&str>, python: &PythonOptions, grants: &GrantOptions, cache: &Cache) -> Result<Source> {
     match app {
         None => Ok(WELCOME),
-        Some(app) => links::source(Role::App, app, python, grants, cache),
+        Some(app) => links::source(Role::App, Path::new(app), python, grants, cache),
     }
 }
 

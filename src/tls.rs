@@ -11,13 +11,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig, crypto};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, crypto};
 use tokio_rustls::server::TlsStream;
 
 use crate::fault::{Fault, Kind, Result};
@@ -39,6 +41,28 @@ pub struct Options {
     /// The certificate's private key (PEM); the default is that it is in the certificate's file.
     #[arg(long, value_name = "FILE", requires = "certfile")]
     pub keyfile: Option<PathBuf>,
+
+    /// The authorities whose certificates clients may show (PEM). SIGHUP reads them anew.
+    #[arg(long, value_name = "FILE", requires = "certfile")]
+    pub ca_certs: Option<PathBuf>,
+
+    /// Whether clients have to show a certificate of --ca-certs; by number, as in gunicorn, or by name.
+    #[arg(long, value_enum, default_value_t = ClientCertificate::None, value_name = "WHAT")]
+    pub cert_reqs: ClientCertificate,
+}
+
+/// What a client has to show, in the names and numbers of Python's `ssl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClientCertificate {
+    /// It is not asked for one.
+    #[value(alias = "0")]
+    None,
+    /// One that it shows has to be valid.
+    #[value(alias = "1")]
+    Optional,
+    /// It has to show a valid one.
+    #[value(alias = "2")]
+    Required,
 }
 
 /// The content of the files.
@@ -46,6 +70,14 @@ pub struct Options {
 pub struct Credentials {
     certificates: String,
     key: String,
+    clients: Option<Clients>,
+}
+
+/// Which certificates clients show.
+#[derive(Clone, Serialize, Deserialize)]
+struct Clients {
+    authorities: String,
+    required: bool,
 }
 
 impl fmt::Debug for Credentials {
@@ -65,11 +97,16 @@ impl Credentials {
         let credentials = Self {
             certificates: text("--certfile", certfile)?,
             key: text("--keyfile", keyfile)?,
+            clients: Clients::read(options)?,
         };
         let why = match credentials.config() {
             Ok(_) => return Ok(Some(credentials)),
             Err(Unusable::Certificate(why)) => format!("--certfile {}: {why}", certfile.display()),
             Err(Unusable::Key(why)) => format!("--keyfile {}: {why}", keyfile.display()),
+            Err(Unusable::Authorities(why)) => {
+                let path = options.ca_certs.as_deref().unwrap_or(certfile);
+                format!("--ca-certs {}: {why}", path.display())
+            }
             Err(Unusable::Pair(why)) => format!(
                 "--certfile {} and --keyfile {}: {why}",
                 certfile.display(),
@@ -80,22 +117,22 @@ impl Credentials {
     }
 
     fn config(&self) -> Result<ServerConfig, Unusable> {
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(self.certificates.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| Unusable::Certificate(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(Unusable::Certificate("there is no certificate in it (PEM)".into()));
-        }
+        let certificates = certificates(&self.certificates).map_err(Unusable::Certificate)?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|error| {
             Unusable::Key(match error {
                 pem::Error::NoItemsFound => "there is no private key in it (PEM, and not encrypted)".into(),
                 error => error.to_string(),
             })
         })?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        let provider = Arc::new(crypto::ring::default_provider());
+        let clients = match &self.clients {
+            Some(clients) => clients.verifier(provider.clone()).map_err(Unusable::Authorities)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Unusable::Pair(error.to_string()))?
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(certificates, key)
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => Unusable::Pair("the key is not the certificate's".into()),
@@ -115,11 +152,58 @@ impl Credentials {
     }
 }
 
+impl Clients {
+    /// Those that `--cert-reqs` asks for.
+    fn read(options: &Options) -> Result<Option<Self>> {
+        let asked = options.cert_reqs != ClientCertificate::None;
+        match &options.ca_certs {
+            Some(path) if asked => Ok(Some(Self {
+                authorities: text("--ca-certs", path)?,
+                required: options.cert_reqs == ClientCertificate::Required,
+            })),
+            None if !asked => Ok(None),
+            // Whoever gives half of it would believe that clients are checked.
+            Some(_) => Err(Fault::new(
+                Kind::Usage,
+                "--ca-certs does nothing without --cert-reqs required, or optional",
+            )),
+            None => Err(Fault::new(
+                Kind::Usage,
+                "--cert-reqs needs --ca-certs, the authorities whose certificates clients show",
+            )),
+        }
+    }
+
+    fn verifier(&self, provider: Arc<crypto::CryptoProvider>) -> Result<Arc<dyn ClientCertVerifier>, String> {
+        let mut roots = RootCertStore::empty();
+        for authority in certificates(&self.authorities)? {
+            roots.add(authority).map_err(|error| error.to_string())?;
+        }
+        let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+        let builder = match self.required {
+            true => builder,
+            false => builder.allow_unauthenticated(),
+        };
+        builder.build().map_err(|error| error.to_string())
+    }
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    match certificates.is_empty() {
+        true => Err("there is no certificate in it (PEM)".into()),
+        false => Ok(certificates),
+    }
+}
+
 /// Which file is to blame, and why.
 enum Unusable {
     Certificate(String),
     Key(String),
     Pair(String),
+    Authorities(String),
 }
 
 fn text(flag: &str, path: &Path) -> Result<String> {

@@ -162,6 +162,78 @@ fn the_key_may_be_in_the_certificates_file() {
     assert!(ask(&mut stream, "/hello/x").ends_with("Hello, x!\n"));
 }
 
+/// Whether a client that shows this certificate, or none, gets its answer.
+fn served(server: &Server, trust: &Certificate, shown: Option<&Certificate>) -> bool {
+    let url = url(server, "/hello/x");
+    let mut arguments = vec!["--cacert", text(&trust.certfile), &url];
+    if let Some(shown) = shown {
+        arguments.extend(["--cert", text(&shown.certfile), "--key", text(&shown.keyfile)]);
+    }
+    let answer = curl(&arguments, b"");
+    assert!(answer.stdout == b"Hello, x!\n" || answer.stdout.is_empty());
+    answer.status.success()
+}
+
+#[test]
+fn clients_show_a_certificate_where_it_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let own = Certificate::make(directory.path(), "server");
+    let [known, stranger] = ["known", "stranger"].map(|name| Certificate::make(directory.path(), name));
+    let authorities = directory.path().join("authorities.pem");
+    std::fs::copy(&known.certfile, &authorities).unwrap();
+    let (rust, asks) = (guest("rust"), ["--ca-certs", text(&authorities), "--cert-reqs"]);
+
+    let server = start(&own, &[&[&*rust, "-w", "1"], &asks[..], &["required"]].concat());
+    assert!(served(&server, &own, Some(&known)));
+    assert!(!served(&server, &own, None));
+    server.wait_for_log("not ready for HTTP: peer sent no certificates");
+    assert!(!served(&server, &own, Some(&stranger)));
+    server.wait_for_log("not ready for HTTP: invalid peer certificate");
+
+    // Who is known may change.
+    std::fs::copy(&stranger.certfile, &authorities).unwrap();
+    server.signal(Signal::HUP);
+    server.wait_for_log("Reloaded: rust");
+    wait_until("the new authorities", || served(&server, &own, Some(&stranger)));
+    wait_until("the end of the old ones", || !served(&server, &own, Some(&known)));
+
+    // As gunicorn counts them.
+    let server = start(&own, &[&[&*rust, "-w", "1"], &asks[..], &["1"]].concat());
+    assert!(served(&server, &own, None));
+    assert!(served(&server, &own, Some(&stranger)));
+    assert!(!served(&server, &own, Some(&known)));
+}
+
+#[test]
+fn half_of_what_checks_clients_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = Certificate::make(directory.path(), "one");
+    let empty = directory.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    for (more, status, names) in [
+        (
+            &["--ca-certs", text(&certificate.certfile)][..],
+            2,
+            ["--ca-certs", "--cert-reqs"],
+        ),
+        (&["--cert-reqs", "2"], 2, ["--cert-reqs", "--ca-certs"]),
+        (
+            &["--cert-reqs", "2", "--ca-certs", text(&empty)],
+            34,
+            ["empty.pem", "no certificate"],
+        ),
+    ] {
+        let own = certificate.arguments();
+        let mut arguments = vec!["serve", "--bind", "127.0.0.1:0"];
+        arguments.extend(own.iter().map(String::as_str));
+        arguments.extend(more);
+        let output = run(&arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{error}");
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
+    }
+}
+
 #[test]
 fn files_that_cannot_be_used_are_found_out_at_the_start() {
     let directory = tempfile::tempdir().unwrap();

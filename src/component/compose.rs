@@ -7,7 +7,7 @@ use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
 use super::world::{Contract, INTERFACE, Role};
-use super::{Limits, Source, binary, bundle, other_role};
+use super::{Limits, Looked, Source, bundle, look};
 use crate::fault::{Fault, Kind, Result};
 
 /// Links the files, of which the first is the outermost and the last is the app, and writes the component to `out`: all of
@@ -58,13 +58,8 @@ impl Link {
     fn read(path: &Path, limits: &Limits, is_app: bool) -> Result<Self> {
         let source = Source::File(path.to_owned());
         let name = source.name();
-        let bytes = binary::read(&source, limits)?;
-        binary::check_size(&name, &bytes, limits)?;
-        let contract = Contract::of(&name, &bytes)?;
         let role = if is_app { Role::App } else { Role::Middleware };
-        if contract.role != role {
-            return Err(other_role(&name, role));
-        }
+        let Looked { bytes, contract } = look(&source, Some(role), limits)?;
         let (component, bundle) = bundle::split(bytes);
         Ok(Self {
             name,

@@ -97,10 +97,7 @@ struct Examined {
 /// Makes a component ready: reads it, checks that it can be served, compiles it unless that has been done, and unpacks
 /// what it brought along.
 pub fn prepare(source: &Source, role: Role, cache: &Cache, fits: Fits<'_>) -> Result<Prepared> {
-    let examined = examine(source, cache, fits)?;
-    if examined.contract.role != role {
-        return Err(other_role(&source.name(), role));
-    }
+    let examined = examine(look(source, Some(role), &cache.limits)?, source, cache, fits)?;
     Ok(Prepared {
         name: source.short_name(),
         bundle: Bundle::unpack(&examined.bytes, cache.directory())?,
@@ -108,6 +105,24 @@ pub fn prepare(source: &Source, role: Role, cache: &Cache, fits: Fits<'_>) -> Re
         needs: examined.needs,
         wasi: examined.contract.imports_wasi(),
     })
+}
+
+/// A component that has been read, and not compiled: its bytes, and which contract it is for.
+pub struct Looked {
+    bytes: Vec<u8>,
+    contract: world::Contract,
+}
+
+/// Whatever can be wrong with a component that is found out at once, without compiling it. Without a role, it may have any.
+pub fn look(source: &Source, role: Option<Role>, limits: &Limits) -> Result<Looked> {
+    let name = source.name();
+    let bytes = binary::read(source, limits)?;
+    let contract = world::Contract::of(&name, &bytes)?;
+    binary::check_size(&name, &bytes, limits)?;
+    match role {
+        Some(role) if contract.role != role => Err(other_role(&name, role)),
+        _ => Ok(Looked { bytes, contract }),
+    }
 }
 
 fn other_role(name: &str, expected: Role) -> Fault {
@@ -122,15 +137,14 @@ fn other_role(name: &str, expected: Role) -> Fault {
     };
     Fault::new(Kind::OtherRole, message)
 }
+
 /// The most that a memory can have.
 const MEMORY_BYTES: usize = 4 << 30;
 
-fn examine(source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Examined> {
+fn examine(looked: Looked, source: &Source, cache: &Cache, fits: Fits<'_>) -> Result<Examined> {
     let name = source.name();
     let limits = &cache.limits;
-    let bytes = binary::read(source, limits)?;
-    let contract = world::Contract::of(&name, &bytes)?;
-    binary::check_size(&name, &bytes, limits)?;
+    let Looked { bytes, contract } = looked;
     let engine = engine::compiler().map_err(|error| Fault::new(Kind::Internal, format!("{error:#}")))?;
     let key = cache.key(&engine, &bytes);
     let found = cache.find(&engine, &key);

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::world::{APPLICATION, Role};
-use super::{Bundle, Cache, Examined, Fits, Source, binary, examine, world};
+use super::{Bundle, Cache, Examined, Fits, Source, binary, examine, look, world};
 use crate::fault::{Fault, Kind, Result};
 use crate::units::size;
 
@@ -77,7 +77,7 @@ const RIGHTS: [Right; 8] = [
 
 /// Says whether a component would be served; if not, the error says why.
 pub fn check(source: &Source, cache: &Cache, fits: Fits<'_>, out: &mut dyn Write) -> Result<()> {
-    let examined = examine(source, cache, fits)?;
+    let examined = examine(look(source, None, &cache.limits)?, source, cache, fits)?;
     Bundle::unpack(&examined.bytes, cache.directory())?;
     let role = examined.contract.role.name();
     print(out, &format!("{}: ok ({role}, {APPLICATION})\n", source.name()))
@@ -85,7 +85,7 @@ pub fn check(source: &Source, cache: &Cache, fits: Fits<'_>, out: &mut dyn Write
 
 /// Compiles a component into the cache.
 pub fn compile(source: &Source, cache: &Cache, fits: Fits<'_>, out: &mut dyn Write) -> Result<()> {
-    let examined = examine(source, cache, fits)?;
+    let examined = examine(look(source, None, &cache.limits)?, source, cache, fits)?;
     print(
         out,
         &format!(
@@ -107,7 +107,8 @@ pub fn inspect(
     as_json: bool,
     out: &mut dyn Write,
 ) -> Result<()> {
-    let examined = match examine(source, cache, fits) {
+    let looked = look(source, None, &cache.limits);
+    let examined = match looked.and_then(|looked| examine(looked, source, cache, fits)) {
         Ok(examined) => examined,
         Err(fault) => return stranger(source, cache, fault, as_json, out),
     };

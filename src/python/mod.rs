@@ -53,6 +53,12 @@ pub struct Build {
 }
 
 impl Build {
+    /// Whether there are the tools, and a module of this name.
+    pub fn look(&self) -> Result<()> {
+        let tools = Tools::find()?;
+        Layout::of(self, &tools).map(drop)
+    }
+
     /// Builds, and writes the component to `out`: all of it or nothing.
     pub fn write_to(&self, out: &Path) -> Result<()> {
         let tools = Tools::find()?;

@@ -19,9 +19,9 @@ use crate::vars::Vars;
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Middleware")]
 pub struct Options {
-    /// Put a middleware (a component) around the app; may be repeated, the first is the outermost. It has the limits of
-    /// the server, and neither --env nor --dir, which are the app's.
-    #[arg(long, value_name = "FILE")]
+    /// Put a middleware around the app: a component, or Python that makes one (module:create_app). May be repeated, the
+    /// first is the outermost. It has the limits of the server, and neither --env nor --dir, which are the app's.
+    #[arg(long, value_name = "FILE|MODULE:CALLABLE")]
     pub middleware: Vec<PathBuf>,
 
     /// The most middleware around an app.

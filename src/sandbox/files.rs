@@ -340,6 +340,7 @@ impl Pollable for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::label::Label;
 
     #[test]
     fn small_writes_count_as_blocks_and_each_request_begins_anew() {

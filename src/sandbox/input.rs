@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use http::StatusCode;
 use http_body::Body;
-use hyper::body::Incoming;
 use wasmtime::component::Resource;
 
 use super::contract::wsgi::gateway::io;
@@ -15,6 +15,7 @@ use super::label::Label;
 use super::state::State;
 use crate::log;
 use crate::pace::Pace;
+use crate::request_body::RequestBody;
 use crate::strict::{self, Refusal};
 
 /// A read hands over at most this many bytes, however many the guest asks for: what one read can make the
@@ -72,14 +73,14 @@ impl Upload {
 }
 
 enum Progress {
-    Open(Box<Incoming>),
+    Open(Box<RequestBody>),
     Ended,
     /// Every further read tells it again: what was read is not the whole body.
     Broken(String),
 }
 
 impl Input {
-    pub fn new(body: Incoming, terms: Terms, upload: Arc<Upload>) -> Self {
+    pub fn new(body: RequestBody, terms: Terms, upload: Arc<Upload>) -> Self {
         Self {
             state: Progress::Open(Box::new(body)),
             rest: Bytes::new(),
@@ -178,6 +179,11 @@ impl Input {
     }
 }
 
+/// RFC 9112, 8: such a request is incomplete, which is no fault of the app's.
+const CUT_SHORT: Refusal = Refusal::bad("the request body ends before its length says (RFC 9112, 8)");
+/// RFC 9110, 15.5.9.
+const TOO_SLOW: Refusal = Refusal::new(StatusCode::REQUEST_TIMEOUT, "the request body does not come");
+
 /// Why a body cannot be read on.
 struct Unreadable {
     why: String,
@@ -186,7 +192,7 @@ struct Unreadable {
 }
 
 /// The next data of a body; trailers end it and go nowhere (RFC 9110, 6.5.1: they never merge into the fields).
-async fn frame(body: &mut Incoming, patience: Option<Duration>) -> Result<Option<Bytes>, Unreadable> {
+async fn frame(body: &mut RequestBody, patience: Option<Duration>) -> Result<Option<Bytes>, Unreadable> {
     let next = std::future::poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context));
     let frame = match patience {
         None => next.await,
@@ -195,7 +201,7 @@ async fn frame(body: &mut Incoming, patience: Option<Duration>) -> Result<Option
                 "the client sent nothing of its request body for {:.1} s, or too little before",
                 patience.as_secs_f64()
             ),
-            refusal: None,
+            refusal: Some(TOO_SLOW),
         })?,
     };
     match frame {
@@ -212,9 +218,11 @@ fn io_error(error: &hyper::Error) -> Option<&std::io::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
-/// What the guard said of the bytes, if it was the guard.
+/// What the guard said of the bytes, if it was the guard; and who has only closed its half may still be told.
 fn refusal(error: &hyper::Error) -> Option<Refusal> {
-    io_error(error)?.get_ref()?.downcast_ref().copied()
+    let error = io_error(error)?;
+    let refused = error.get_ref().and_then(|inner| inner.downcast_ref().copied());
+    refused.or((error.kind() == ErrorKind::UnexpectedEof).then_some(CUT_SHORT))
 }
 
 fn describe(error: &hyper::Error) -> String {

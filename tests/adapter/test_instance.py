@@ -115,6 +115,10 @@ class Scratch(unittest.TestCase):
             patch = mock.patch.object(tempfile, name, self.on_disk)
             patch.start()
             self.addCleanup(patch.stop)
+        self.directory = mock.Mock(__doc__="documented")
+        patch = mock.patch.object(tempfile, "_get_default_tempdir", self.directory)
+        patch.start()
+        self.addCleanup(patch.stop)
         scratch.provide()
 
     def test_on_disk_where_there_is_a_directory(self):
@@ -132,6 +136,12 @@ class Scratch(unittest.TestCase):
             file.write("é")
             file.seek(0)
             self.assertEqual(file.read(), "é")
+
+    def test_the_directory_has_a_name_even_where_there_is_none(self):
+        for found, expected in (("/data", "/data"), (FileNotFoundError("No usable temporary directory"), "/tmp")):
+            self.directory.side_effect = [found]
+            with mock.patch.object(tempfile, "tempdir", None):
+                self.assertEqual(tempfile.gettempdir(), expected)
 
     def test_but_not_where_a_directory_was_asked_for(self):
         self.on_disk.side_effect = FileNotFoundError("no such directory")

@@ -151,6 +151,36 @@ fn an_address_in_use() {
 }
 
 #[test]
+fn what_is_wrong_with_an_app_is_told_before_an_address_in_use_and_that_before_compiling() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let core = write(directory.path(), "core.wasm", b"\0asm\x01\0\0\0");
+    let other = write(
+        directory.path(),
+        "other.wat",
+        exporting("wasi:http/incoming-handler@0.2.0"),
+    );
+    let (app, log) = (guest("rust"), guest("middleware/access-log"));
+    for (arguments, status) in [
+        (&["/nowhere/app.wasm"][..], 10),
+        (&[text(directory.path())], 11),
+        (&[text(&core)], 13),
+        (&[text(&other)], 14),
+        (&[&log], 18),
+        (&["my-app"], 20),
+        (&[&app, "--middleware", "/nowhere/log.wasm"], 10),
+        (&[&app, "--middleware", &app], 18),
+    ] {
+        fails(&[&["serve", "--bind", &address], arguments].concat(), status, &[]);
+    }
+    let cache = directory.path().join("cache");
+    let arguments = ["serve", &app, "--bind", &address, "--cache-dir", text(&cache)];
+    fails(&arguments, 30, &[&address, "in use"]);
+    assert!(!cache.exists(), "it has compiled first");
+}
+
+#[test]
 fn an_address_that_is_not_allowed() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o500)).unwrap();

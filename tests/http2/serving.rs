@@ -68,6 +68,38 @@ fn curl_is_served_and_the_app_knows_how() {
 }
 
 #[test]
+fn an_answer_that_did_not_wait_for_a_small_body_reaches_its_client() {
+    let server = server();
+    let url = url(&server, "/hello/x");
+    // The body is on its way when the answer comes, or is not; every time it is an answer.
+    for _ in 0..30 {
+        for body in [&b"x"[..], &[b'x'; 100_000]] {
+            let status = ["-w", "%{http_code}", "-o", "/dev/null"];
+            let answer = curl(&[&post()[..], &status, &[&url]].concat(), body);
+            let error = String::from_utf8_lossy(&answer.stderr);
+            assert!(answer.status.success() && answer.stdout == b"405", "{error}");
+        }
+    }
+}
+
+fn post() -> [&'static str; 3] {
+    ["--http2-prior-knowledge", "--data-binary", "@-"]
+}
+
+/// hyper sends no interim responses in HTTP/2, and no client may wait for one without end (RFC 9110, 10.1.1).
+#[test]
+fn a_client_that_expects_to_be_asked_for_its_body_sends_it_unasked() {
+    let server = server();
+    let url = url(&server, "/count");
+    let expect = ["-H", "Expect: 100-continue", "--expect100-timeout", "0.1"];
+    let answer = curl(&[&post()[..], &expect, &[&url]].concat(), &[b'x'; 100_000]);
+    assert_eq!(answer.stdout, b"100000 bytes\n");
+    let wrong = ["-w", "%{http_code}", "-o", "/dev/null", "-H", "Expect: 200-ok"];
+    let answer = curl(&[&post()[..], &wrong, &[&url]].concat(), b"x");
+    assert_eq!(answer.stdout, b"417");
+}
+
+#[test]
 fn bodies_go_both_ways() {
     let server = server();
     let body: Vec<u8> = (0..5_000_000).map(|index| (index % 251) as u8).collect();
