@@ -209,10 +209,17 @@ fn build(role: Role, app: &str, output: PathBuf, env: Vec<(String, String)>, pyt
             format!("{app} is a file; build takes a Python app such as app:application"),
         ));
     };
+    if role == Role::Middleware && !python.warm_up.is_empty() {
+        return Err(Fault::new(
+            Kind::Usage,
+            format!("{app} is a middleware, which has no app inside it yet: --warm-up is for apps"),
+        ));
+    }
     let build = Build {
         spec,
         paths: python.path,
         requirements: python.requirements,
+        warm_up: python.warm_up,
         env,
     };
     build.write_to(&output)

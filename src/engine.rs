@@ -55,35 +55,13 @@ const MAPPINGS: u64 = 60_000;
 const MAPPINGS_PER_SLOT: u64 = 4;
 const MAPPINGS_PER_MEMORY: u64 = 4;
 
-/// Resident bytes that a slot keeps between two uses. What a guest dirtied within them is copied back from
-/// the image, which beats giving the pages up and faulting them in again.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct KeepResident {
-    pub memory_bytes: usize,
-    /// Whether only pages that were written to are reset (Linux's PAGEMAP_SCAN): better for small guests,
-    /// worse for those that dirty more than the 32 regions one scan returns.
-    pub scan: bool,
-}
-
-/// Memory images up to this size count as small, for [`KeepResident::for_image`].
-const SMALL_IMAGE_BYTES: u64 = 4 << 20;
-
-impl KeepResident {
-    /// Measured: scanning takes a fresh Rust guest from 53 to 22 us and a QuickJS one from 282 to 129 us, but a
-    /// Python one from 3.1 to 4.8 ms.
-    pub fn for_image(bytes: u64) -> Self {
-        if bytes <= SMALL_IMAGE_BYTES {
-            Self {
-                memory_bytes: 1 << 20,
-                scan: true,
-            }
-        } else {
-            Self {
-                memory_bytes: usize::try_from(bytes).unwrap_or(usize::MAX).min(64 << 20),
-                scan: false,
-            }
-        }
-    }
+/// Bytes of memory that a slot keeps resident between two uses, of an image of so many. The pages that a guest has written to
+/// are found by a scan (Linux's PAGEMAP_SCAN): so much of them is copied back from the image, which beats giving pages up and
+/// faulting them in again; what lies beyond is given up, so that a slot does not keep what one request in a thousand needs.
+fn keep_resident(image_bytes: u64) -> usize {
+    usize::try_from(image_bytes / 4)
+        .unwrap_or(usize::MAX)
+        .clamp(1 << 20, 8 << 20)
 }
 
 /// What everything compiled here depends on.
@@ -102,7 +80,7 @@ pub fn compiler() -> wasmtime::Result<Engine> {
     Engine::new(&config())
 }
 
-/// Opens what runners look up their dirty pages in (see [`KeepResident::scan`]): a process that has given up its rights to
+/// Opens what runners look up their dirty pages in (see [`keep_resident`]): a process that has given up its rights to
 /// files cannot, and would copy every page back instead.
 pub fn open_page_map() {
     PoolingAllocationConfig::is_pagemap_scan_available();
@@ -120,7 +98,6 @@ pub fn slots(needs: &Needs, wanted: u32, shares: u32) -> u32 {
 /// The engine that runs: `slots` instances of a component at once, each of which asks for `needs` and gets at most so
 /// much memory and stack.
 pub fn runner(needs: &Needs, slots: u32, max_memory_bytes: usize, max_stack_bytes: usize) -> wasmtime::Result<Engine> {
-    let keep = KeepResident::for_image(needs.largest_initial_memory_bytes);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(slots)
         // What has no size of its own in the pool needs no limit: the arbiter has looked at the component.
@@ -141,10 +118,10 @@ pub fn runner(needs: &Needs, slots: u32, max_memory_bytes: usize, max_stack_byte
         )
         .max_memory_size(max_memory_bytes)
         .max_unused_warm_slots(slots)
-        .linear_memory_keep_resident(keep.memory_bytes)
+        .linear_memory_keep_resident(keep_resident(needs.largest_initial_memory_bytes))
         .table_keep_resident(64 << 10)
         .async_stack_keep_resident(64 << 10)
-        .pagemap_scan(if keep.scan { Enabled::Auto } else { Enabled::No });
+        .pagemap_scan(Enabled::Auto);
     let mut config = config();
     // Recursion beyond the stack traps.
     config.async_stack_size(max_stack_bytes + HOST_STACK_BYTES);

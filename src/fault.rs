@@ -41,7 +41,7 @@ pub enum Kind {
     NoComposition = 19,
     /// `module:attribute` names no module or no attribute, or what it names is not callable.
     PythonNotFound = 20,
-    /// The Python app raised while it was imported.
+    /// The Python app raised while it was imported, or warmed up.
     PythonImport = 21,
     /// A build tool is missing, or of another version.
     ToolMissing = 22,

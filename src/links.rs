@@ -123,6 +123,10 @@ fn build(role: Role, named: &Path, python: &PythonOptions, grants: &GrantOptions
         spec,
         paths: python.path.clone(),
         requirements: python.requirements.clone(),
+        warm_up: match role {
+            Role::App => python.warm_up.clone(),
+            Role::Middleware => Vec::new(),
+        },
         env: grants.env.clone(),
     }))
 }

@@ -132,6 +132,10 @@ impl Entry {
         for path in build.paths.iter().chain(&build.requirements) {
             add(&mut digest, path.as_os_str());
         }
+        for target in &build.warm_up {
+            add(&mut digest, "--warm-up");
+            add(&mut digest, target);
+        }
         for (name, value) in &build.env {
             add(&mut digest, name);
             add(&mut digest, value);

@@ -22,9 +22,11 @@ pub const ADAPTER: &[(&str, &str)] = &[
     ("database.py", include_str!("adapter/database.py")),
     ("environ.py", include_str!("adapter/environ.py")),
     ("find.py", include_str!("adapter/find.py")),
+    ("immortal.py", include_str!("adapter/immortal.py")),
     ("guest.py", include_str!("adapter/guest.py")),
     ("inner.py", include_str!("adapter/inner.py")),
     ("kdf.py", include_str!("adapter/kdf.py")),
+    ("rehearsal.py", include_str!("adapter/rehearsal.py")),
     ("response.py", include_str!("adapter/response.py")),
     ("scratch.py", include_str!("adapter/scratch.py")),
     ("snapshot.py", include_str!("adapter/snapshot.py")),
@@ -33,7 +35,7 @@ pub const ADAPTER: &[(&str, &str)] = &[
     ("warm.py", include_str!("adapter/warm.py")),
 ];
 
-/// The parts of it that are compiled: kdf/kdf.c and blocks/blocks.c say from what, and how. The names are what CPython
+/// The parts of it that are compiled: kdf/kdf.c, blocks/blocks.c and memory/memory.c say from what, and how. The names are what CPython
 /// looks for.
 pub const EXTENSIONS: &[(&str, &[u8])] = &[
     (
@@ -41,6 +43,10 @@ pub const EXTENSIONS: &[(&str, &[u8])] = &[
         include_bytes!("blocks/blocks.wasm"),
     ),
     ("_kdf.cpython-314-wasm32-wasi.so", include_bytes!("kdf/kdf.wasm")),
+    (
+        "_memory.cpython-314-wasm32-wasi.so",
+        include_bytes!("memory/memory.wasm"),
+    ),
 ];
 
 /// The contract that the component is built for.
@@ -54,6 +60,7 @@ struct Order<'a> {
     home: &'a str,
     sys_path: &'a [String],
     env: BTreeMap<&'a str, &'a str>,
+    warm_up: &'a [String],
 }
 
 /// What the adapter writes when the app is imported, or cannot be.
@@ -66,6 +73,10 @@ enum Report {
     Failed {
         traceback: String,
         extension: Option<Extension>,
+    },
+    Unwell {
+        warm_up: String,
+        failed: String,
     },
     Imported {
         modules: BTreeMap<String, String>,
@@ -98,6 +109,7 @@ pub fn freeze(build: &Build, tools: &Tools, layout: &Layout, work: &Path, out: &
         home: layout.home(),
         sys_path: &layout.sys_path,
         env: build.env.iter().map(|(name, value)| (&**name, &**value)).collect(),
+        warm_up: &build.warm_up,
     };
     write_tree(&adapter.join(PACKAGE), ADAPTER)
         .and_then(|()| write_tree(&adapter.join(PACKAGE), EXTENSIONS))
@@ -136,6 +148,10 @@ pub fn freeze(build: &Build, tools: &Tools, layout: &Layout, work: &Path, out: &
             Err(Fault::new(Kind::PythonNotFound, format!("{}: {not_found}", build.spec)))
         }
         Some(Report::Failed { traceback, extension }) => Err(import_failed(build, layout, &traceback, extension)),
+        Some(Report::Unwell { warm_up, failed }) => {
+            let what = format!("{} could not answer --warm-up {warm_up} while it was built", build.spec);
+            Err(Fault::new(Kind::PythonImport, what).with_detail(layout.in_host_names(&failed)))
+        }
         Some(Report::Imported { modules }) if output.status.success() => Ok(Frozen {
             modules,
             stdlib: adapter.join("stdlib"),

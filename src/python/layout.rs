@@ -215,6 +215,7 @@ mod tests {
             spec: AppSpec::parse(Role::App, module).unwrap(),
             paths: Vec::new(),
             requirements: None,
+            warm_up: Vec::new(),
             env: Vec::new(),
         }
     }

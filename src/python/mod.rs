@@ -38,6 +38,18 @@ pub struct Options {
     /// Install these requirements (a pip requirements file) into the component.
     #[arg(short, long, value_name = "FILE")]
     pub requirements: Option<PathBuf>,
+
+    /// Ask the app for this path while it is built, a few dozen times, so that no instance does for the first time what it
+    /// does for a request; the app has no files, network or log then. May be repeated.
+    #[arg(long, value_parser = target, value_name = "PATH")]
+    pub warm_up: Vec<String>,
+}
+
+fn target(text: &str) -> std::result::Result<String, String> {
+    match text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("a path starts with /, and is written as in a URL".into()),
+    }
 }
 
 /// What to build, and from what.
@@ -48,6 +60,8 @@ pub struct Build {
     pub paths: Vec<PathBuf>,
     /// A pip requirements file, whose packages are found before the installed ones.
     pub requirements: Option<PathBuf>,
+    /// Paths that an app is asked for at build time; none for a middleware, which has nothing inside it then.
+    pub warm_up: Vec<String>,
     /// The environment while the app is imported.
     pub env: Vec<(String, String)>,
 }

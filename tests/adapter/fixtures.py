@@ -179,7 +179,7 @@ def load_guest(app, inside=None):
     wit = types.ModuleType("wit_world.exports.application")
     wit.RequestBody_Bytes, wit.RequestBody_Reader = Bytes, Reader
     wit.ResponseBody_Bytes, wit.ResponseBody_Chunks = Whole, Rest
-    wit.Failure_Exception, wit.Response = Failure, Response
+    wit.Failure_Exception, wit.Response, wit.Environ = Failure, Response, Environ
     wit.Failure_Timeout, wit.Failure_ResourceLimit, wit.Failure_Unavailable = Timeout, ResourceLimit, Unavailable
     exports = types.ModuleType("wit_world.exports")
     exports.application = wit
@@ -187,12 +187,13 @@ def load_guest(app, inside=None):
     imports.io = types.SimpleNamespace(errors=host.log.append)
     if inside is not None:
         # The types of what is imported are as those of what is exported, but others.
-        imports.application = types.SimpleNamespace(**vars(wit), Environ=Environ, call=inside.call)
+        imports.application = types.SimpleNamespace(**vars(wit), call=inside.call)
         imports.application.RequestBody_Bytes = type("InwardBytes", (Bytes,), {})
     types_module = types.ModuleType("componentize_py_types")
     types_module.Err = Err
     snapshot = types.ModuleType("adapter.snapshot")
     snapshot.take = lambda inner: app if inner is None else app(inner)
+    snapshot.seal = lambda app, call: None
     package = importlib.import_module("adapter")
     package.snapshot = snapshot
     package._blocks = Blocks()

@@ -109,3 +109,50 @@ fn an_app_that_fails_at_import_shows_its_own_traceback() {
         "{error}"
     );
 }
+
+const COUNTING: &str = r#"
+import sys
+
+asked = []
+
+def app(environ, start_response):
+    asked.append(environ["PATH_INFO"] + "?" + environ["QUERY_STRING"])
+    print("said to nobody while it is built", file=environ["wsgi.errors"])
+    if environ["PATH_INFO"] == "/broken":
+        raise LookupError("not while it is built")
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    yield from (path.encode() + b"\n" for path in sorted(set(asked)))
+
+def middleware(app):
+    return app
+"#;
+
+#[test]
+fn an_app_is_warmed_up_as_it_is_told_and_not_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    write_files(directory.path(), &[("app.py", COUNTING)]);
+    for (warm_up, asked) in [
+        (&[][..], "/now?\n"),
+        (
+            &["--warm-up", "/a%20b?c=d", "--warm-up", "/second"],
+            "/a b?c=d\n/now?\n/second?\n",
+        ),
+    ] {
+        let server = super::serve(directory.path(), &[&["app:app"], warm_up].concat());
+        for _ in 0..2 {
+            assert_eq!(server.get("/now").text(), asked);
+        }
+    }
+    let error = fails(directory.path(), &["build", "app:app", "--warm-up", "/broken"], 21);
+    for part in [
+        "--warm-up /broken",
+        "LookupError: not while it is built",
+        "app.py\", line",
+    ] {
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    }
+    let error = fails(directory.path(), &["serve", "app:app", "--warm-up", "relative"], 2);
+    assert!(error.contains("starts with /"), "{error}");
+    let middleware = ["build", "--middleware", "app:middleware", "--warm-up", "/"];
+    assert!(fails(directory.path(), &middleware, 2).contains("is for apps"));
+}

@@ -37,7 +37,7 @@ class Application:
         _blocks.reclaim()
         try:
             thaw.once()
-            return _respond(environ)
+            return _respond(_app, environ, io.errors)
         except Err:
             raise
         except BaseException as error:
@@ -74,10 +74,10 @@ class Chunks:
 class _Streams:
     """What one request has open on the host's side."""
 
-    def __init__(self, body):
+    def __init__(self, body, report):
         if _inner is not None:
             _inner.begin()
-        self.errors = Errors(io.errors)
+        self.errors = Errors(report)
         if isinstance(body, wit.RequestBody_Reader):
             self.input = Input(body.value, Err)
         else:
@@ -90,13 +90,13 @@ class _Streams:
         self.input.release()
 
 
-def _respond(environ):
-    streams = _Streams(environ.input)
-    exchange = Exchange(lambda text: io.errors(printable(text)))
+def _respond(app, environ, report):
+    streams = _Streams(environ.input, report)
+    exchange = Exchange(lambda text: report(printable(text)))
     body = None
     try:
         variables = wsgi_environ(environ.vars, streams.input, streams.errors)
-        code, reason, headers, body = exchange.run(_app, variables)
+        code, reason, headers, body = exchange.run(app, variables)
         if body is None:
             body = wit.ResponseBody_Chunks(Chunks(exchange, streams))
         else:
@@ -130,3 +130,22 @@ def _flush():
         except Exception:
             # The app may have replaced or closed it: nothing is lost that this could save.
             pass
+
+
+def _rehearse(app, variables, report):
+    """The same at build time, when there is no host to ask anything of: the response's status and body."""
+    _blocks.reclaim()
+    response = _respond(app, wit.Environ(variables, wit.RequestBody_Bytes(b"")), report)
+    body = response.body.value
+    if isinstance(response.body, wit.ResponseBody_Bytes):
+        return response.status, bytes(body)
+    blocks = []
+    try:
+        while (block := body.next()) is not None:
+            blocks.append(bytes(block))
+    finally:
+        body.close()
+    return response.status, b"".join(blocks)
+
+
+snapshot.seal(_app, _rehearse)

@@ -4,7 +4,6 @@
 beside it, says what came of it. All paths are the guest's.
 """
 
-import gc
 import importlib
 import json
 import logging
@@ -13,7 +12,7 @@ import shutil
 import sqlite3
 import sys
 
-from . import _kdf, database, find, kdf, scratch, thaw, warm
+from . import _kdf, database, find, immortal, kdf, rehearsal, scratch, thaw, warm
 from .response import describe
 
 _BESIDE = os.path.dirname(os.path.dirname(__file__))
@@ -26,8 +25,7 @@ _NOT_THE_APPS = ("PYTHONHOME", "PYTHONPATH", "PYTHONUNBUFFERED")
 
 def take(inner):
     """The app, imported; where there is an app inside, it is a middleware, made around that one. Raises SystemExit, with the reason in the report, if it cannot be."""
-    with open(os.path.join(_BESIDE, "build.json"), encoding="utf-8") as file:
-        build = json.load(file)
+    build = _order()
     sys.dont_write_bytecode = True
     for name in _NOT_THE_APPS:
         os.environ.pop(name, None)
@@ -54,16 +52,30 @@ def take(inner):
     finally:
         end_watch()
     warm.after(app)
-    _settle()
     shutil.copytree(
         _STDLIB, os.path.join(_BESIDE, "stdlib"), ignore=shutil.ignore_patterns(*_NOT_NEEDED), copy_function=shutil.copyfile
     )
+    return app
+
+
+def seal(app, call):
+    """The last thing before the snapshot. `call` is how an instance calls an app; see `rehearsal`."""
+    immortal.make()
+    try:
+        rehearsal.of(app, _order()["warm_up"], call)
+    except rehearsal.Failed as error:
+        _report({"warm_up": error.target, "failed": str(error)})
+        raise SystemExit(1) from None
+    _settle()
     _report({"modules": _modules()})
     thaw.remember_environment()
     importlib.invalidate_caches()
-    gc.collect()
-    gc.freeze()
-    return app
+    immortal.seal()
+
+
+def _order():
+    with open(os.path.join(_BESIDE, "build.json"), encoding="utf-8") as file:
+        return json.load(file)
 
 
 def _settle():

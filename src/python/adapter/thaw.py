@@ -37,9 +37,12 @@ def remember_environment():
 def once():
     """Before the first call. The interpreter has read the environment that is granted now, and forgotten the old one."""
     global _pending
-    if not _pending:
-        return
-    _pending = False
+    if _pending:
+        _pending = False
+        renew()
+
+
+def renew():
     for name, value in _environment.items():
         os.environ.setdefault(name, value)
     random.seed()

@@ -45,6 +45,7 @@ def _flask(app):
     candidates = [app, *(value for module in list(sys.modules.values()) for value in list(vars(module).values()))]
     # By type, because isinstance would ask a proxy for what it stands for.
     for flask in {id(value): value for value in candidates if issubclass(type(value), Flask)}.values():
+        flask.url_map.update()
         environment = flask.jinja_env
         for name in environment.list_templates()[:_TEMPLATES]:
             _try(lambda: environment.get_template(name))
