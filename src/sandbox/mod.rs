@@ -2,6 +2,7 @@
 //! instances may have.
 
 mod application;
+mod budget;
 mod chain;
 mod clocks;
 mod contract;
