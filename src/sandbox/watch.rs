@@ -15,7 +15,7 @@ use wasmtime::UpdateDeadline;
 
 use super::turns::{self, Turn};
 
-/// How much a guest may compute for a request before it has to take turns with others that did. Most requests never do.
+/// How much a guest may compute for a request before it has to take turns with others that did, as of the next tick.
 const UNDISTURBED: Duration = Duration::from_millis(1);
 /// How often a stopped clock is looked at again.
 const PAUSED_LOOK: Duration = Duration::from_secs(1);
