@@ -20,6 +20,7 @@ use super::limits::Limits;
 use super::notes::Notes;
 use super::state::{self, State};
 use super::ticker::{self, Ticker};
+use super::usual::Usual;
 use crate::component::{self, Prepared};
 use crate::{engine, log, units};
 
@@ -43,6 +44,7 @@ pub struct Link {
     slots: Arc<Semaphore>,
     share: Share,
     budget: Arc<Budget>,
+    usual: Arc<Usual>,
     /// Instances between two requests, the one used last at the end; none unless `--max-requests` lets them live on.
     idle: Mutex<Vec<Idle>>,
     ticker: Ticker,
@@ -82,6 +84,7 @@ impl Link {
             slots: Arc::new(Semaphore::new(share.slots as usize)),
             share,
             budget,
+            usual: Arc::default(),
             limits: Arc::new(limits),
             grants,
             idle: Mutex::new(Vec::new()),
@@ -216,7 +219,8 @@ impl Link {
             None
         };
         let charge = Charge::new(self.budget.clone(), self.share);
-        Ok(State::new(wasi, reach, self.limits.clone(), charge, notes))
+        let (limits, usual) = (self.limits.clone(), self.usual.clone());
+        Ok(State::new(wasi, reach, limits, charge, usual, notes))
     }
 }
 

@@ -23,6 +23,7 @@ mod notes;
 mod state;
 mod ticker;
 mod turns;
+mod usual;
 mod watch;
 
 use wasmtime::component::Component;

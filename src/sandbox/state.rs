@@ -15,6 +15,7 @@ use super::input::Input;
 use super::limits::{Limits, Memory};
 use super::names::{self, Reach};
 use super::notes::Notes;
+use super::usual::Usual;
 use super::watch::Watch;
 
 pub struct State {
@@ -48,7 +49,14 @@ pub struct Turn {
 }
 
 impl State {
-    pub fn new(wasi: Option<WasiCtx>, reach: Reach, limits: Arc<Limits>, charge: Charge, notes: Notes) -> Self {
+    pub fn new(
+        wasi: Option<WasiCtx>,
+        reach: Reach,
+        limits: Arc<Limits>,
+        charge: Charge,
+        usual: Arc<Usual>,
+        notes: Notes,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.max_handles as usize);
         Self {
@@ -61,6 +69,7 @@ impl State {
                 limits.timeout,
                 limits.limit_request_time,
                 limits.limit_request_cpu,
+                usual,
             )),
             spending: Spending::new(limits.files, notes.clone()),
             notes,
