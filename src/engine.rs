@@ -38,8 +38,8 @@ impl Needs {
 }
 
 /// How often a guest that computes is looked at. A worker has one thread: this is how long guests that compute without end
-/// delay its other requests in one go.
-pub const TICK: Duration = Duration::from_micros(250);
+/// delay its other requests in one go. Every tick wakes a thread of each link, on a core that a worker may need.
+pub const TICK: Duration = Duration::from_millis(1);
 
 /// What host calls made on a guest's behalf may need of its stack, beside what WebAssembly itself may use.
 const HOST_STACK_BYTES: usize = 512 << 10;

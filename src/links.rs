@@ -79,7 +79,9 @@ pub fn prepare(
     }
     let app = prepare_one(&app.source, Role::App, app.limits, app.grants, cache)?;
     links.push((app, None));
-    name(links)
+    let links = name(links)?;
+    check_memory_of_all(&links, chain.memory.max_worker_memory)?;
+    Ok(links)
 }
 
 /// Whatever can be wrong with a link that is found out at once: nothing is compiled or built.
@@ -159,6 +161,25 @@ fn check_memory(component: &Prepared, limits: &Limits) -> Result<()> {
         format!(
             "{} starts with {asked} bytes of memory, and --max-memory allows {}; raise it",
             component.name, limits.max_memory
+        ),
+    ))
+}
+
+/// The same for what the links ask for together: a worker could not serve a single request.
+fn check_memory_of_all(links: &[LinkOrders], most: u64) -> Result<()> {
+    let starts = links
+        .iter()
+        .map(|link| link.component.needs.largest_initial_memory_bytes);
+    let asked = starts.fold(0, u64::saturating_add);
+    if most == 0 || asked <= most {
+        return Ok(());
+    }
+    let names: Vec<&str> = links.iter().map(|link| link.component.name.as_str()).collect();
+    Err(Fault::new(
+        Kind::TooLarge,
+        format!(
+            "{}: a request starts with {asked} bytes of memory, and --max-worker-memory allows {most}; raise it",
+            names.join(" > ")
         ),
     ))
 }

@@ -13,7 +13,7 @@ use crate::links::{self, App, Middleware};
 use crate::python::Options as PythonOptions;
 use crate::sandbox::{ChainOptions, GrantOptions, Limits, LinkOrders};
 use crate::tls::Credentials;
-use crate::worker::Orders;
+use crate::worker::{self, Orders};
 use crate::{
     access_log, connection, descriptors, gate, harden, listener, log, proxy, proxy_protocol, response, strict, tls,
 };
@@ -77,6 +77,9 @@ pub struct Options {
 
     #[command(flatten)]
     python: PythonOptions,
+
+    #[command(flatten)]
+    worker: worker::Options,
 
     #[command(flatten)]
     harden: harden::Options,
@@ -216,6 +219,7 @@ fn orders(options: Options, workers: usize, identity: Option<Identity>) -> Resul
         log: options.log,
         access_log: options.access_log,
         harden: options.harden,
+        options: options.worker,
         multiprocess: workers > 1 || limits.max_instances > 1,
         graceful_timeout: options.arbiter.graceful_timeout,
     })

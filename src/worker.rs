@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +24,15 @@ use crate::listener::Handover;
 use crate::request::Host;
 use crate::sandbox::{Chain, ChainOptions, LinkOrders};
 use crate::{connection, engine, harden, log, proxy, proxy_protocol, response, strict, tls};
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Processes")]
+pub struct Options {
+    /// Threads of a worker that wait for disks and for name servers on behalf of apps, and clear the memory of large instances;
+    /// what finds none free waits for one.
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub blocking_threads: u16,
+}
 
 /// Everything that a worker needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +51,7 @@ pub struct Orders {
     pub log: log::Options,
     pub access_log: access_log::Options,
     pub harden: harden::Options,
+    pub options: Options,
     pub multiprocess: bool,
     pub graceful_timeout: Duration,
 }
@@ -105,7 +116,10 @@ fn start() -> anyhow::Result<()> {
     let locked = orders.harden.step(|| harden::lock(&orders.needs()));
     log::start(&orders.log)?;
     orders.harden.report(locked)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(orders.options.blocking_threads.into())
+        .build()?;
     let local = LocalSet::new();
     runtime.block_on(local.run_until(serve(orders)))?;
     // What is left after the graceful time is ended with the process.

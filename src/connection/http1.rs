@@ -39,6 +39,7 @@ pub async fn speak(setting: &Setting, stream: Stream, peer: Peer, flow: &Rc<Flow
         let transport = guard.get_mut().transport();
         let more = transport.look(1, |start| (!start.is_empty()).then_some(()));
         tokio::select! {
+            biased;
             more = more => if more.is_err() {
                 return;
             },
@@ -82,6 +83,7 @@ async fn converse(
         .title_case_headers(true)
         .serve_connection(TokioIo::new(guard), service);
     let ended = tokio::select! {
+        biased;
         ended = &mut connection => ended,
         () = idle(flow, None, options.keep_alive, drain) => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();

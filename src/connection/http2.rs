@@ -79,11 +79,13 @@ pub async fn speak(setting: &Setting, stream: Stream, peer: Peer, flow: &Rc<Flow
     let mut connection = pin!(connection);
     let opened = Some(Instant::now() + options.header_timeout);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = idle(flow, opened, options.keep_alive, drain.clone()) => {
             // GOAWAY: what is on its way is still answered, what comes later is the client's to send elsewhere.
             connection.as_mut().graceful_shutdown();
             tokio::select! {
+                biased;
                 ended = connection => ended,
                 () = unused(flow, DRAIN_IDLE) => return,
             }
@@ -113,6 +115,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
         tokio::task::spawn_local(async move {
             let delivery = Rc::<Delivery>::default();
             tokio::select! {
+                biased;
                 () = DELIVERY.scope(delivery.clone(), stream) => {}
                 () = delivery.stalled(write_timeout) => {
                     log::debug(format_args!("{remote}: a stream's client does not read its response"));

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use wasmtime_wasi::async_trait;
 
 use super::application::{Application, Reply, Request, RequestBody};
+use super::budget::{self, Wish};
 use super::failure::Failure;
 use super::input::Input;
 use super::label::Label;
 use super::link::{Link, Orders};
-use crate::log;
 use crate::vars::Vars;
+use crate::{engine, log};
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Middleware")]
@@ -31,6 +32,9 @@ pub struct Options {
     /// Calls inward that the middleware of one request make, all together.
     #[arg(long, default_value_t = 100, value_name = "N")]
     pub limit_inward_calls: u32,
+
+    #[command(flatten)]
+    pub memory: budget::Options,
 }
 
 /// The links, the outermost first, the app last.
@@ -45,11 +49,21 @@ impl Chain {
     /// Makes the links ready to run.
     pub fn load(orders: Vec<Orders>, options: &Options) -> anyhow::Result<Arc<Self>> {
         let count = u32::try_from(orders.len())?;
+        let wishes: Vec<_> = orders
+            .iter()
+            .map(|orders| {
+                let needs = &orders.component.needs;
+                Wish::new(needs, engine::slots(needs, orders.limits.max_instances, count))
+            })
+            .collect();
+        let (budget, shares) = options.memory.divide(&wishes);
+        let budget = Arc::new(budget);
         let links: Vec<_> = orders
             .into_iter()
-            .map(|orders| {
+            .zip(shares)
+            .map(|(orders, share)| {
                 let name = orders.component.name.clone();
-                Link::load(orders, count).map_err(|error| anyhow::anyhow!("{name}: {error:#}"))
+                Link::load(orders, share, budget.clone()).map_err(|error| anyhow::anyhow!("{name}: {error:#}"))
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Arc::new(Self {

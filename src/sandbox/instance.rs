@@ -7,11 +7,13 @@ use wasmtime::component::{ResourceAny, ResourceTableError};
 use wasmtime::{Store, Trap};
 
 use super::application::{Application, Request, RequestBody};
+use super::budget::Charge;
 use super::contract::{self, Environ, Middleware, MiddlewarePre, Response};
 use super::failure::Failure;
 use super::input::Input;
 use super::inward::Inner;
 use super::label::Label;
+use super::limits::Exhausted;
 use super::state::{State, Turn};
 use super::watch::{Over, Watch};
 use crate::units;
@@ -26,11 +28,27 @@ pub struct Instance {
     left_handles: usize,
     /// Nothing may be asked of it any more: a call ended in the middle.
     broken: bool,
+    // After the store, whose memory it stands for.
+    charge: Arc<Charge>,
+}
+
+/// What is left of one that did not start.
+pub struct Wreck {
+    store: Store<State>,
+    // After the store, too.
+    _charge: Arc<Charge>,
+}
+
+impl Wreck {
+    pub fn is_slow_to_end(&self) -> bool {
+        self.store.data().memory.is_slow_to_free()
+    }
 }
 
 impl Instance {
     /// A fresh one; the component's start functions run here.
-    pub async fn new(pre: &MiddlewarePre<State>, state: State) -> Result<Self, Failure> {
+    pub async fn new(pre: &MiddlewarePre<State>, state: State) -> Result<Self, (Failure, Wreck)> {
+        let charge = state.memory.charge();
         let watch = state.watch.clone();
         let limits = state.limits.clone();
         let mut store = Store::new(pre.engine(), state);
@@ -41,7 +59,11 @@ impl Instance {
         store.epoch_deadline_callback(|context| Watch::tick(&context.data().watch));
         let guest = match bounded(&watch, pre.instantiate_async(&mut store)).await {
             Ok(guest) => guest,
-            Err(stop) => return Err(stop.explain(&store)),
+            Err(stop) => {
+                let failure = stop.explain(&store);
+                let wreck = Wreck { store, _charge: charge };
+                return Err((failure, wreck));
+            }
         };
         Ok(Self {
             store,
@@ -50,6 +72,7 @@ impl Instance {
             served: 0,
             left_handles: 0,
             broken: false,
+            charge,
         })
     }
 
@@ -60,7 +83,7 @@ impl Instance {
         state.notes.begin(label);
         if self.served > 0 {
             state.watch.begin();
-            state.memory.exhausted = false;
+            state.memory.exhausted = None;
             state.spending.begin();
         }
         state.turn = Turn {
@@ -153,6 +176,13 @@ impl Instance {
     pub fn finish(&mut self) -> bool {
         let state = self.store.data_mut();
         state.notes.end();
+        // One that it died of is in the log already.
+        if !self.broken && state.memory.exhausted == Some(Exhausted::Worker) {
+            let limit = self.charge.budget().name();
+            state
+                .notes
+                .remark(format_args!("it was given no more memory: {limit} is in use"));
+        }
         state.turn = Turn::default();
         self.left_handles = 0;
         for entry in state.table.iter_mut() {
@@ -171,6 +201,16 @@ impl Instance {
     /// Whether a failure that a call returned is only passed on from the inside.
     pub fn passes_on(&self, failure: &Failure) -> bool {
         !self.broken && self.store.data().turn.told.as_ref() == Some(failure)
+    }
+
+    /// Whether it has memory that others could have.
+    pub fn has_grown(&self) -> bool {
+        self.charge.is_beyond()
+    }
+
+    /// Whether ending it takes so long that others would notice.
+    pub fn is_slow_to_end(&self) -> bool {
+        self.store.data().memory.is_slow_to_free()
     }
 
     /// Whether a call may still be made: not after one that trapped or was given up.
@@ -207,8 +247,14 @@ impl Stop {
         if let Some(over) = error.downcast_ref::<Over>() {
             return (*over).into();
         }
-        if memory.exhausted {
-            return size("--max-memory", limits.max_memory);
+        match memory.exhausted {
+            Some(Exhausted::Instance) => return size("--max-memory", limits.max_memory),
+            // Others have it, so a later request may do better.
+            Some(Exhausted::Worker) => {
+                let limit = memory.charge().budget().name();
+                return Failure::Unavailable(format!("{limit} is in use"));
+            }
+            None => {}
         }
         if let Some(Trap::StackOverflow) = error.downcast_ref() {
             return size("--max-stack", limits.max_stack);

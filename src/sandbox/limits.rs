@@ -1,11 +1,13 @@
 //! How much a guest may have, and the count of its memory.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use wasmtime::ResourceLimiter;
 
+use super::budget::Charge;
 use super::files;
 use crate::units;
 
@@ -31,7 +33,7 @@ pub struct Limits {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub max_requests: u64,
 
-    /// Instances that a worker runs at once; further requests wait.
+    /// Instances that a worker runs at once, fewer where --max-worker-memory has no room for so many; further requests wait.
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub max_instances: u32,
 
@@ -81,33 +83,60 @@ fn stack(text: &str) -> Result<u64, String> {
 pub struct Memory {
     limit: usize,
     used: usize,
-    /// Whether the limit was what stopped the guest, so that the log can say so.
-    pub exhausted: bool,
+    charge: Arc<Charge>,
+    /// Which limit was what stopped the guest, so that the log can say so.
+    pub exhausted: Option<Exhausted>,
+}
+
+/// Whose memory was used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exhausted {
+    /// `--max-memory`
+    Instance,
+    /// `--max-worker-memory`
+    Worker,
 }
 
 /// What a table element costs the host.
-const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+pub const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
+
+/// What a slot keeps of a large memory between two uses, and so need not give back to the system.
+const KEPT_BYTES: usize = 64 << 20;
+/// Memory beyond that which is given back without anybody noticing.
+const QUICK_BYTES: usize = 4 << 20;
 
 impl Memory {
-    pub fn new(limit: u64) -> Self {
+    pub fn new(limit: u64, charge: Charge) -> Self {
         Self {
             limit: units::in_memory(limit),
             used: 0,
-            exhausted: false,
+            charge: Arc::new(charge),
+            exhausted: None,
         }
     }
 
+    /// The instance's part of what the worker has, which is not free before its memory is.
+    pub fn charge(&self) -> Arc<Charge> {
+        self.charge.clone()
+    }
+
+    /// Whether giving it all back takes milliseconds.
+    pub fn is_slow_to_free(&self) -> bool {
+        self.used > self.charge.start_bytes().min(KEPT_BYTES) + QUICK_BYTES
+    }
+
     fn grow(&mut self, by: usize) -> bool {
-        match self.used.checked_add(by) {
-            Some(used) if used <= self.limit => {
-                self.used = used;
-                true
-            }
-            _ => {
-                self.exhausted = true;
-                false
-            }
+        let used = self.used.checked_add(by).filter(|used| *used <= self.limit);
+        let Some(used) = used else {
+            self.exhausted = Some(Exhausted::Instance);
+            return false;
+        };
+        if !self.charge.cover(used) {
+            self.exhausted = Some(Exhausted::Worker);
+            return false;
         }
+        self.used = used;
+        true
     }
 }
 
@@ -141,12 +170,12 @@ mod tests {
 
     #[test]
     fn memory_is_counted_over_all_memories_and_tables() {
-        let mut memory = Memory::new(200_000);
+        let mut memory = Memory::new(200_000, Charge::none());
         assert!(memory.memory_growing(0, 65_536, None).unwrap());
         assert!(memory.memory_growing(0, 65_536, None).unwrap());
         assert!(memory.table_growing(0, 1_000, None).unwrap());
         assert!(!memory.memory_growing(65_536, 131_072, None).unwrap());
-        assert!(memory.exhausted);
+        assert_eq!(memory.exhausted, Some(Exhausted::Instance));
         assert!(memory.table_growing(1_000, 1_100, None).unwrap());
         assert!(!memory.table_growing(0, usize::MAX, None).unwrap());
     }

@@ -10,7 +10,8 @@ use wasmtime::component::ResourceAny;
 use wasmtime_wasi::async_trait;
 
 use super::application::{Application, Iterable, Reply, ReplyBody, Request};
-use super::contract::{MiddlewarePre, ResponseBody};
+use super::budget::{Budget, Charge, Share};
+use super::contract::{MiddlewarePre, Response, ResponseBody};
 use super::failure::Failure;
 use super::grants::Grants;
 use super::instance::Instance;
@@ -19,6 +20,7 @@ use super::limits::Limits;
 use super::notes::Notes;
 use super::state::{self, State};
 use super::ticker::{self, Ticker};
+use super::usual::Usual;
 use crate::component::{self, Prepared};
 use crate::{engine, log, units};
 
@@ -40,7 +42,9 @@ pub struct Link {
     limits: Arc<Limits>,
     grants: Grants,
     slots: Arc<Semaphore>,
-    slot_count: u32,
+    share: Share,
+    budget: Arc<Budget>,
+    usual: Arc<Usual>,
     /// Instances between two requests, the one used last at the end; none unless `--max-requests` lets them live on.
     idle: Mutex<Vec<Idle>>,
     ticker: Ticker,
@@ -54,18 +58,17 @@ pub struct Failed {
 }
 
 impl Link {
-    /// Maps the compiled code and makes it ready to run, as one of so many links.
-    pub fn load(orders: Orders, links: u32) -> wasmtime::Result<Arc<Self>> {
+    /// Maps the compiled code and makes it ready to run, with its share of what the worker has.
+    pub fn load(orders: Orders, share: Share, budget: Arc<Budget>) -> wasmtime::Result<Arc<Self>> {
         let Orders {
             component: prepared,
             limits,
             grants,
             fail_open,
         } = orders;
-        let slots = engine::slots(&prepared.needs, limits.max_instances, links);
         let engine = engine::runner(
             &prepared.needs,
-            slots,
+            share.slots,
             units::in_memory(limits.max_memory),
             units::in_memory(limits.max_stack),
         )?;
@@ -78,8 +81,10 @@ impl Link {
             pre,
             wasi: prepared.wasi,
             ticker: Ticker::start(&engine, engine::TICK)?,
-            slots: Arc::new(Semaphore::new(slots as usize)),
-            slot_count: slots,
+            slots: Arc::new(Semaphore::new(share.slots as usize)),
+            share,
+            budget,
+            usual: Arc::default(),
             limits: Arc::new(limits),
             grants,
             idle: Mutex::new(Vec::new()),
@@ -106,13 +111,9 @@ impl Link {
                 return Err(Failed { failure, request });
             }
         };
-        lease.instance.begin(label.clone(), inside, self.fail_open);
-        let response = match lease.instance.call(request).await {
+        let response = match lease.call(&label, inside, request).await {
             Ok(response) => response,
             Err((failure, request)) => {
-                if !lease.instance.passes_on(&failure) {
-                    blame(&label, &failure);
-                }
                 lease.give_back();
                 return Err(Failed { failure, request });
             }
@@ -132,20 +133,32 @@ impl Link {
         })
     }
 
-    /// Ends the instances that a peak of requests has left behind; never returns.
+    /// Ends the instances that a peak of requests has left behind, and when memory becomes scarce all that have some to
+    /// give; never returns.
     pub async fn tidy(&self) {
         let patience = self.limits.instance_keep_alive.max(Duration::from_millis(10));
         loop {
-            tokio::time::sleep(patience).await;
-            let mut idle = self.idle();
-            let stale = idle.iter().take_while(|idle| idle.since.elapsed() >= patience).count();
-            idle.drain(..stale);
+            let is_tight = tokio::select! {
+                () = tokio::time::sleep(patience) => false,
+                () = self.budget.tight() => true,
+            };
+            let is_stale =
+                |idle: &mut Idle| idle.since.elapsed() >= patience || (is_tight && idle.instance.has_grown());
+            let stale: Vec<_> = self.idle().extract_if(.., is_stale).collect();
+            for Idle { instance, .. } in stale {
+                let is_slow = instance.is_slow_to_end();
+                // One whose slot a request has in the next moment has to make room at once.
+                match self.slots.clone().try_acquire_owned() {
+                    Ok(permit) => end(instance, is_slow, permit),
+                    Err(_) => drop(instance),
+                }
+            }
         }
     }
 
     /// Ends when no request has an instance, those included whose clients have gone.
     pub async fn quiet(&self) {
-        let _ = self.slots.acquire_many(self.slot_count).await;
+        let _ = self.slots.acquire_many(self.share.slots).await;
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
@@ -158,21 +171,39 @@ impl Link {
             Ok(permit) => permit,
             Err(_) => tokio::time::timeout(self.limits.instance_timeout, self.slots.clone().acquire_owned())
                 .await
-                .map_err(|_| Failure::Unavailable("every instance of --max-instances is busy".into()))?
+                .map_err(|_| Failure::Unavailable(self.busy()))?
                 .map_err(|error| Failure::Unavailable(error.to_string()))?,
         };
         let running = self.ticker.running();
         let idle = self.idle().pop();
         let instance = match idle {
             Some(idle) => idle.instance,
-            None => Instance::new(&self.pre, self.state()?).await?,
+            None => match Instance::new(&self.pre, self.state()?).await {
+                Ok(instance) => instance,
+                Err((failure, wreck)) => {
+                    let is_slow = wreck.is_slow_to_end();
+                    end(wreck, is_slow, permit);
+                    return Err(failure);
+                }
+            },
         };
-        Ok(Lease {
+        Ok(Lease(Some(Occupied {
             instance,
             link: self.clone(),
-            _running: running,
-            _permit: permit,
-        })
+            place: Place {
+                _running: running,
+                _permit: permit,
+            },
+        })))
+    }
+
+    /// Why there is no instance for a request.
+    fn busy(&self) -> String {
+        if self.share.is_short {
+            format!("every instance that {} has room for is busy", self.budget.name())
+        } else {
+            "every instance of --max-instances is busy".into()
+        }
     }
 
     fn state(&self) -> Result<State, Failure> {
@@ -187,7 +218,9 @@ impl Link {
         } else {
             None
         };
-        Ok(State::new(wasi, reach, self.limits.clone(), notes))
+        let charge = Charge::new(self.budget.clone(), self.share);
+        let (limits, usual) = (self.limits.clone(), self.usual.clone());
+        Ok(State::new(wasi, reach, limits, charge, usual, notes))
     }
 }
 
@@ -202,29 +235,107 @@ struct Idle {
     since: Instant,
 }
 
+/// Ends an instance, and then gives back its place. One that has much memory is ended in another thread: the system takes
+/// milliseconds to clear so many pages, and nobody would be served meanwhile.
+fn end<I: Send + 'static, P: Send + 'static>(instance: I, is_slow: bool, place: P) {
+    let both = move || {
+        drop(instance);
+        drop(place);
+    };
+    match Handle::try_current() {
+        Ok(runtime) if is_slow => drop(runtime.spawn_blocking(both)),
+        _ => both(),
+    }
+}
+
 /// An instance in use. Dropping it without [`Lease::give_back`] ends the instance.
-pub struct Lease {
+pub struct Lease(
+    /// None only while it is dropped.
+    Option<Occupied>,
+);
+
+struct Occupied {
     instance: Instance,
     link: Arc<Link>,
+    place: Place,
+}
+
+/// What an instance in use takes, and the next one may have when it has ended.
+struct Place {
     _running: ticker::Running,
-    // Last, so that the slot is free by the time that the next request may have it.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Lease {
+    async fn call(
+        &mut self,
+        label: &Label,
+        inside: Option<Arc<dyn Application>>,
+        request: Request,
+    ) -> Result<Response, (Failure, Option<Box<Request>>)> {
+        let Some(Occupied { instance, link, .. }) = &mut self.0 else {
+            let ended = Failure::Unavailable("its instance has ended".into());
+            return Err((ended, Some(Box::new(request))));
+        };
+        instance.begin(label.clone(), inside, link.fail_open);
+        let result = instance.call(request).await;
+        if let Err((failure, _)) = &result
+            && !instance.passes_on(failure)
+        {
+            blame(label, failure);
+        }
+        result
+    }
+
+    async fn next(&mut self, chunks: ResourceAny, label: &Label) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(Occupied { instance, .. }) = &mut self.0 else {
+            return Ok(None);
+        };
+        let block = instance.next(chunks).await;
+        if let Err(failure) = &block
+            && !instance.passes_on(failure)
+        {
+            blame(label, failure);
+        }
+        block
+    }
+
+    async fn close(&mut self, chunks: ResourceAny, label: &Label) {
+        if let Some(Occupied { instance, .. }) = &mut self.0
+            && instance.usable()
+            && let Err(failure) = instance.close(chunks).await
+        {
+            log::lines(
+                log::Level::Error,
+                format_args!("{label}: in close()"),
+                &failure.to_string(),
+            );
+        }
+    }
+
     /// The request is over.
     fn give_back(mut self) {
-        let reusable = self.instance.finish();
-        let again = match self.link.limits.max_requests {
-            0 => true,
-            limit => self.instance.served < limit,
-        };
-        if reusable && again {
-            let Self { instance, link, .. } = self;
+        let kept = self.0.take_if(|Occupied { instance, link, .. }| {
+            let limit = link.limits.max_requests;
+            let reusable = instance.finish() && (limit == 0 || instance.served < limit);
+            reusable && !(instance.has_grown() && link.budget.is_tight())
+        });
+        if let Some(Occupied { instance, link, place }) = kept {
             link.idle().push(Idle {
                 instance,
                 since: Instant::now(),
             });
+            // Only now may the next request have the slot, or it would make an instance beside this one.
+            drop(place);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(Occupied { instance, place, .. }) = self.0.take() {
+            let is_slow = instance.is_slow_to_end();
+            end(instance, is_slow, place);
         }
     }
 }
@@ -240,17 +351,7 @@ struct Iteration {
 
 impl Iteration {
     async fn close(mut self) {
-        let instance = &mut self.lease.instance;
-        if instance.usable()
-            && let Err(failure) = instance.close(self.chunks).await
-        {
-            let label = &self.label;
-            log::lines(
-                log::Level::Error,
-                format_args!("{label}: in close()"),
-                &failure.to_string(),
-            );
-        }
+        self.lease.close(self.chunks, &self.label).await;
         self.lease.give_back();
     }
 }
@@ -258,16 +359,10 @@ impl Iteration {
 #[async_trait]
 impl Iterable for Open {
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(Iteration { lease, chunks, label }) = &mut self.0 else {
-            return Ok(None);
-        };
-        let block = lease.instance.next(*chunks).await;
-        if let Err(failure) = &block
-            && !lease.instance.passes_on(failure)
-        {
-            blame(label, failure);
+        match &mut self.0 {
+            Some(Iteration { lease, chunks, label }) => lease.next(*chunks, label).await,
+            None => Ok(None),
         }
-        block
     }
 
     async fn close(mut self: Box<Self>) {

@@ -2,6 +2,7 @@
 //! instances may have.
 
 mod application;
+mod budget;
 mod chain;
 mod clocks;
 mod contract;
@@ -22,6 +23,7 @@ mod notes;
 mod state;
 mod ticker;
 mod turns;
+mod usual;
 mod watch;
 
 use wasmtime::component::Component;

@@ -6,6 +6,7 @@ use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::application::Application;
+use super::budget::Charge;
 use super::contract::Middleware;
 use super::failure::Failure;
 use super::files::{self, Spending};
@@ -14,6 +15,7 @@ use super::input::Input;
 use super::limits::{Limits, Memory};
 use super::names::{self, Reach};
 use super::notes::Notes;
+use super::usual::Usual;
 use super::watch::Watch;
 
 pub struct State {
@@ -47,7 +49,14 @@ pub struct Turn {
 }
 
 impl State {
-    pub fn new(wasi: Option<WasiCtx>, reach: Reach, limits: Arc<Limits>, notes: Notes) -> Self {
+    pub fn new(
+        wasi: Option<WasiCtx>,
+        reach: Reach,
+        limits: Arc<Limits>,
+        charge: Charge,
+        usual: Arc<Usual>,
+        notes: Notes,
+    ) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.max_handles as usize);
         Self {
@@ -55,11 +64,12 @@ impl State {
             opened: Opened::default(),
             wasi,
             reach,
-            memory: Memory::new(limits.max_memory),
+            memory: Memory::new(limits.max_memory, charge),
             watch: Arc::new(Watch::new(
                 limits.timeout,
                 limits.limit_request_time,
                 limits.limit_request_cpu,
+                usual,
             )),
             spending: Spending::new(limits.files, notes.clone()),
             notes,

@@ -14,9 +14,13 @@ use rustix::time::{ClockId, clock_gettime};
 use wasmtime::UpdateDeadline;
 
 use super::turns::{self, Turn};
+use super::usual::Usual;
 
-/// How much a guest may compute for a request before it has to take turns with others that did. Most requests never do.
+/// How much a guest may compute for a request before it has to take turns with others that did, as of the next tick: so much
+/// at least, and twice as much as the requests of its link usually do. To stop nearly each of them would only make all of them
+/// later.
 const UNDISTURBED: Duration = Duration::from_millis(1);
+const TIMES_USUAL: u32 = 2;
 /// How often a stopped clock is looked at again.
 const PAUSED_LOOK: Duration = Duration::from_secs(1);
 
@@ -47,6 +51,7 @@ pub struct Watch {
     timeout: Duration,
     time: Duration,
     cpu: Duration,
+    usual: Arc<Usual>,
     clocks: Mutex<Clocks>,
 }
 
@@ -81,12 +86,13 @@ fn limit(option: Duration) -> Duration {
 
 impl Watch {
     /// Stopped clocks.
-    pub fn new(timeout: Duration, time: Duration, cpu: Duration) -> Self {
+    pub fn new(timeout: Duration, time: Duration, cpu: Duration, usual: Arc<Usual>) -> Self {
         let (timeout, time) = (limit(timeout), limit(time));
         Self {
             timeout,
             time,
             cpu: limit(cpu),
+            usual,
             clocks: Mutex::new(Clocks {
                 silence_left: timeout,
                 time_left: time,
@@ -104,6 +110,7 @@ impl Watch {
     /// The next request: nothing of its time is used.
     pub fn begin(&self) {
         let mut clocks = self.clocks();
+        self.usual.add(clocks.cpu_used);
         (clocks.silence_left, clocks.time_left) = (self.timeout, self.time);
         clocks.cpu_used = Duration::ZERO;
     }
@@ -175,7 +182,7 @@ impl Watch {
         if let Some((Duration::ZERO, over)) = watch.left() {
             return Err(wasmtime::Error::new(over));
         }
-        if used < UNDISTURBED {
+        if used < UNDISTURBED.max(watch.usual.get() * TIMES_USUAL) {
             return Ok(UpdateDeadline::Continue(1));
         }
         let watch = watch.clone();
@@ -186,6 +193,14 @@ impl Watch {
                 watch.clocks().turn = Some(turn);
             }),
         ))
+    }
+}
+
+impl Drop for Watch {
+    /// The end of the last request.
+    fn drop(&mut self) {
+        let used = self.clocks().cpu_used;
+        self.usual.add(used);
     }
 }
 
@@ -265,6 +280,10 @@ mod tests {
     const LONG: Duration = Duration::from_secs(1_000);
     const SHORT: Duration = Duration::from_nanos(1);
 
+    fn limited(timeout: Duration, time: Duration, cpu: Duration) -> Watch {
+        Watch::new(timeout, time, cpu, Arc::default())
+    }
+
     fn compute(time: Duration) {
         let start = computed();
         while computed() < start + time {}
@@ -272,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_watch_expires_only_while_it_runs() {
-        let watch = Watch::new(SHORT, LONG, LONG);
+        let watch = limited(SHORT, LONG, LONG);
         assert_eq!(watch.left(), None);
         watch.resume();
         while watch.left() != Some((Duration::ZERO, Over::Silence(SHORT))) {}
@@ -280,14 +299,14 @@ mod tests {
         assert_eq!(watch.left(), None);
         watch.resume();
         assert_eq!(watch.left(), Some((Duration::ZERO, Over::Silence(SHORT))));
-        let endless = Watch::new(Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let endless = limited(Duration::ZERO, Duration::ZERO, Duration::ZERO);
         endless.resume();
         assert!(endless.left().is_some_and(|(left, _)| left > LONG));
     }
 
     #[test]
     fn signs_of_life_do_not_prolong_a_request() {
-        let watch = Watch::new(LONG, SHORT, LONG);
+        let watch = limited(LONG, SHORT, LONG);
         watch.resume();
         while watch.left() != Some((Duration::ZERO, Over::Time(SHORT))) {
             watch.alive();
@@ -299,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn computing_is_counted_over_all_calls_and_limited() {
         let part = Duration::from_millis(1);
-        let watch = Arc::new(Watch::new(LONG, LONG, 3 * part));
+        let watch = Arc::new(limited(LONG, LONG, 3 * part));
         watch.resume();
         for calls in 1..=3 {
             watch.meter(async { compute(part) }).await;
@@ -315,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn a_guest_does_not_pay_for_those_that_it_calls() {
         let part = Duration::from_millis(2);
-        let (outer, inner) = (Watch::new(LONG, LONG, LONG), Watch::new(LONG, LONG, LONG));
+        let (outer, inner) = (limited(LONG, LONG, LONG), limited(LONG, LONG, LONG));
         let before = Instant::now();
         outer
             .meter(async {
@@ -333,7 +352,7 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_tick_only_computing_counts() {
-        let watch = Arc::new(Watch::new(LONG, LONG, LONG));
+        let watch = Arc::new(limited(LONG, LONG, LONG));
         let (before, pause) = (Instant::now(), Duration::from_millis(20));
         watch
             .meter(async {
@@ -343,5 +362,35 @@ mod tests {
             .await;
         let used = watch.clocks().cpu_used;
         assert!(used + pause <= before.elapsed(), "{used:?}");
+    }
+
+    #[tokio::test]
+    async fn who_computes_as_usual_is_not_stopped() {
+        let usual = Arc::new(Usual::default());
+        let begun = || {
+            let watch = Arc::new(Watch::new(LONG, LONG, LONG, usual.clone()));
+            watch.resume();
+            watch
+        };
+        let goes_on = async |watch: Arc<Watch>, computed| {
+            let ticked = watch.meter(async {
+                compute(computed);
+                Watch::tick(&watch)
+            });
+            matches!(ticked.await, Ok(UpdateDeadline::Continue(_)))
+        };
+        assert!(!goes_on(begun(), 2 * UNDISTURBED).await);
+        for _ in 0..1_000 {
+            usual.add(LONG);
+        }
+        assert!(goes_on(begun(), 2 * UNDISTURBED).await);
+        assert!(!goes_on(begun(), usual.get() * TIMES_USUAL).await);
+        // The next request of an instance, and its end, tell of the one before.
+        let watch = begun();
+        let before = usual.get();
+        watch.begin();
+        let between = usual.get();
+        drop(watch);
+        assert!(usual.get() < between && between < before);
     }
 }

@@ -5,6 +5,7 @@ mod abi;
 mod below;
 mod compiling;
 mod grants;
+mod memory;
 mod secrets;
 mod wasi;
 
