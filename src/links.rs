@@ -174,12 +174,11 @@ fn check_memory_of_all(links: &[LinkOrders], most: u64) -> Result<()> {
     if most == 0 || asked <= most {
         return Ok(());
     }
-    let names: Vec<&str> = links.iter().map(|link| link.component.name.as_str()).collect();
     Err(Fault::new(
         Kind::TooLarge,
         format!(
             "{}: a request starts with {asked} bytes of memory, and --max-worker-memory allows {most}; raise it",
-            names.join(" > ")
+            LinkOrders::names(links)
         ),
     ))
 }

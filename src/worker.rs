@@ -57,10 +57,9 @@ pub struct Orders {
 }
 
 impl Orders {
-    /// What is served: the names of the links, the outermost first.
+    /// What is served.
     pub fn names(&self) -> String {
-        let names: Vec<&str> = self.links.iter().map(|link| link.component.name.as_str()).collect();
-        names.join(" > ")
+        LinkOrders::names(&self.links)
     }
 
     /// The files that a worker writes its logs to.

@@ -100,8 +100,8 @@ pub enum Exhausted {
 /// What a table element costs the host.
 pub const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// What a slot keeps of a large memory between two uses, and so need not give back to the system.
-const KEPT_BYTES: usize = 64 << 20;
+/// So much, at most, of what an instance starts with is taken for its image, which it mostly shares with all others.
+const IMAGE_BYTES: usize = 64 << 20;
 /// Memory beyond that which is given back without anybody noticing.
 const QUICK_BYTES: usize = 4 << 20;
 
@@ -122,7 +122,7 @@ impl Memory {
 
     /// Whether giving it all back takes milliseconds.
     pub fn is_slow_to_free(&self) -> bool {
-        self.used > self.charge.start_bytes().min(KEPT_BYTES) + QUICK_BYTES
+        self.used > self.charge.start_bytes().min(IMAGE_BYTES) + QUICK_BYTES
     }
 
     fn grow(&mut self, by: usize) -> bool {

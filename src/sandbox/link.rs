@@ -34,6 +34,14 @@ pub struct Orders {
     pub fail_open: bool,
 }
 
+impl Orders {
+    /// The names of a chain's links, the outermost first.
+    pub fn names(links: &[Self]) -> String {
+        let names: Vec<&str> = links.iter().map(|link| link.component.name.as_str()).collect();
+        names.join(" > ")
+    }
+}
+
 pub struct Link {
     pub name: Arc<str>,
     pub fail_open: bool,

@@ -26,6 +26,21 @@ fn taker() -> String {
     )
 }
 
+/// One worker, whose instances have 64 MiB together.
+fn narrow(app: &str, max_requests: &str) -> Server {
+    Server::start(&[
+        app,
+        "-w",
+        "1",
+        "--max-worker-memory",
+        "64M",
+        "--max-instances",
+        "9",
+        "--max-requests",
+        max_requests,
+    ])
+}
+
 const WAITS: &str = "wsgi.errors: waits";
 
 /// A request that goes on until its body comes.
@@ -45,18 +60,7 @@ fn finish(mut client: Client) {
 #[test]
 fn instances_of_a_worker_have_only_so_much_together() {
     for kept in ["1", "0"] {
-        let app = taker();
-        let server = Server::start(&[
-            &app,
-            "-w",
-            "1",
-            "--max-worker-memory",
-            "64M",
-            "--max-instances",
-            "9",
-            "--max-requests",
-            kept,
-        ]);
+        let server = narrow(&taker(), kept);
         assert_eq!(server.get("/take").text(), "taken");
         let held = hold(&server, "/hold", 1);
         assert_eq!(server.get("/take").text(), "refused");
@@ -89,15 +93,7 @@ fn instances_of_a_worker_have_only_so_much_together() {
 fn good_requests_are_served_beside_those_that_take_it_all() {
     const LIMIT: &str = "unavailable: --max-worker-memory 64.0 MiB is in use";
 
-    let server = Server::start(&[
-        &hostile("nibble"),
-        "-w",
-        "1",
-        "--max-worker-memory",
-        "64M",
-        "--max-instances",
-        "9",
-    ]);
+    let server = narrow(&hostile("nibble"), "1");
     let worker = server.worker();
     assert_eq!(server.client().post("/good", b"fine").text(), "fine");
     let before = Resources::of(worker).resident_bytes;

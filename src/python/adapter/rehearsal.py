@@ -9,6 +9,7 @@ import sys
 from urllib.parse import unquote
 
 from . import thaw
+from .response import describe
 
 # An instruction has settled, or is left alone for long, after so many.
 _TIMES = 24
@@ -46,7 +47,7 @@ class Failed(Exception):
 
 
 def of(app, targets, call):
-    """`call(app, variables, report)` makes one request, and returns the response's status and body."""
+    """`call(app, variables, report)` makes one request, and returns the response's status."""
     for _ in range(_TIMES):
         thaw.renew()
         call(_plain, _variables("/"), _nobody)
@@ -63,12 +64,10 @@ def of(app, targets, call):
 
 
 def _of_target(app, target, call):
-    from .response import describe
-
     said = []
     for _ in range(_TIMES):
         try:
-            status, _ = call(app, _variables(target), said.append)
+            status = call(app, _variables(target), said.append)
         except Exception as error:
             raise Failed(target, describe(error)) from None
         if status >= 500:

@@ -16,31 +16,9 @@
  *
  *   clang --target=wasm32-unknown-emscripten -O3 -fPIC -ffreestanding -fvisibility=hidden -c -o blocks.o blocks.c
  *   wasm-ld -shared --experimental-pic --no-entry --strip-all --export=PyInit__blocks -o blocks.wasm blocks.o
- *
- * The declarations are those of Python's limited API that this file needs, for a 32-bit CPython 3.14.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "../cpython.h"
 
-typedef struct PyObject PyObject;
-typedef struct {
-    const char *name;
-    PyObject *(*function)(PyObject *module, PyObject *const *arguments, ptrdiff_t count);
-    int flags;
-    const char *doc;
-} PyMethodDef;
-typedef struct {
-    struct {
-        ptrdiff_t references;
-        void *type, *init;
-        ptrdiff_t index;
-        PyObject *copy;
-    } base;
-    const char *name, *doc;
-    ptrdiff_t size;
-    PyMethodDef *methods;
-    void *slots, *traverse, *clear, *free;
-} PyModuleDef;
 typedef struct {
     int slot;
     void *function;
@@ -52,9 +30,8 @@ typedef struct {
     PyType_Slot *slots;
 } PyType_Spec;
 
-enum { METH_FASTCALL = 0x80, PYTHON_API_VERSION = 1013, Py_mp_length = 4, Py_sq_length = 45, Py_tp_dealloc = 52 };
+enum { Py_mp_length = 4, Py_sq_length = 45, Py_tp_dealloc = 52 };
 
-PyObject *PyModule_Create2(PyModuleDef *, int);
 PyObject *PyType_FromSpecWithBases(PyType_Spec *, PyObject *);
 PyObject *PyObject_Type(PyObject *);
 PyObject *PyObject_CallFunctionObjArgs(PyObject *, ...);
@@ -218,7 +195,7 @@ __attribute__((visibility("default"))) PyObject *PyInit__blocks(void) {
     if (!make_block_type()) return NULL;
     methods[0] = (PyMethodDef){"lend", lend, METH_FASTCALL, NULL};
     methods[1] = (PyMethodDef){"reclaim", reclaim, METH_FASTCALL, NULL};
-    definition.base.references = 1;
+    definition.base.head.references = 1;
     definition.name = "_blocks";
     definition.size = -1;
     definition.methods = methods;

@@ -7,35 +7,9 @@
  *
  *   clang --target=wasm32-unknown-emscripten -O3 -fPIC -ffreestanding -fvisibility=hidden -c -o kdf.o kdf.c
  *   wasm-ld -shared --experimental-pic --no-entry --strip-all --export=PyInit__kdf -o kdf.wasm kdf.o
- *
- * The declarations are those of Python's limited API that this file needs, for a 32-bit CPython 3.14.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "../cpython.h"
 
-typedef struct PyObject PyObject;
-typedef struct {
-    const char *name;
-    PyObject *(*function)(PyObject *module, PyObject *const *arguments, ptrdiff_t count);
-    int flags;
-    const char *doc;
-} PyMethodDef;
-typedef struct {
-    struct {
-        ptrdiff_t references;
-        void *type, *init;
-        ptrdiff_t index;
-        PyObject *copy;
-    } base;
-    const char *name, *doc;
-    ptrdiff_t size;
-    PyMethodDef *methods;
-    void *slots, *traverse, *clear, *free;
-} PyModuleDef;
-
-enum { METH_FASTCALL = 0x80, PYTHON_API_VERSION = 1013 };
-
-PyObject *PyModule_Create2(PyModuleDef *, int);
 int PyBytes_AsStringAndSize(PyObject *, char **, ptrdiff_t *);
 PyObject *PyBytes_FromStringAndSize(const char *, ptrdiff_t);
 unsigned long PyLong_AsUnsignedLong(PyObject *);
@@ -179,7 +153,7 @@ static PyModuleDef definition;
 __attribute__((visibility("default"))) PyObject *PyInit__kdf(void) {
     methods[0] = (PyMethodDef){"pbkdf2", pbkdf2, METH_FASTCALL, NULL};
     methods[1] = (PyMethodDef){"romix", romix, METH_FASTCALL, NULL};
-    definition.base.references = 1;
+    definition.base.head.references = 1;
     definition.name = "_kdf";
     definition.size = -1;
     definition.methods = methods;

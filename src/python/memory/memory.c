@@ -12,38 +12,9 @@
  *
  *   clang --target=wasm32-unknown-emscripten -O3 -fPIC -ffreestanding -fvisibility=hidden -c -o memory.o memory.c
  *   wasm-ld -shared --experimental-pic --no-entry --strip-all --export=PyInit__memory -o memory.wasm memory.o
- *
- * The declarations are those of CPython 3.14 that this file needs, for 32 bits and with the GIL.
  */
-#include <stddef.h>
-#include <stdint.h>
+#include "../cpython.h"
 
-typedef struct {
-    ptrdiff_t references;
-    void *type;
-} PyObject;
-typedef struct {
-    const char *name;
-    PyObject *(*function)(PyObject *module, PyObject *const *arguments, ptrdiff_t count);
-    int flags;
-    const char *doc;
-} PyMethodDef;
-typedef struct {
-    struct {
-        PyObject head;
-        void *init;
-        ptrdiff_t index;
-        PyObject *copy;
-    } base;
-    const char *name, *doc;
-    ptrdiff_t size;
-    PyMethodDef *methods;
-    void *slots, *traverse, *clear, *free;
-} PyModuleDef;
-
-enum { METH_FASTCALL = 0x80, PYTHON_API_VERSION = 1013 };
-
-PyObject *PyModule_Create2(PyModuleDef *, int);
 ptrdiff_t PyList_Size(PyObject *);
 PyObject *PyList_GetItem(PyObject *, ptrdiff_t);
 PyObject *PyLong_FromSize_t(size_t);
