@@ -165,7 +165,8 @@ fn check_memory(component: &Prepared, limits: &Limits) -> Result<()> {
     ))
 }
 
-/// The same for what the links ask for together: a worker could not serve a single request.
+/// The same for what the links ask for together: a worker could not serve a single request. Of each link only the largest
+/// memory counts, for that much is certain; what is set aside for one counts the most that it may start with.
 fn check_memory_of_all(links: &[LinkOrders], most: u64) -> Result<()> {
     let starts = links
         .iter()

@@ -28,8 +28,7 @@ use crate::{connection, engine, harden, log, proxy, proxy_protocol, response, st
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Processes")]
 pub struct Options {
-    /// Threads of a worker that wait for disks and for name servers on behalf of apps, and clear the memory of large instances;
-    /// what finds none free waits for one.
+    /// Threads of a worker that wait for disks and for name servers on behalf of apps; what finds none free waits for one.
     #[arg(long, default_value_t = 32, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub blocking_threads: u16,
 }

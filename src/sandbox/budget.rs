@@ -49,7 +49,6 @@ pub struct Share {
     pub slots: u32,
     /// Whether these are fewer than it would have otherwise.
     pub is_short: bool,
-    start_bytes: usize,
     /// What is set aside for each of its instances: what it starts with, unless not even one of each link fits.
     aside_bytes: usize,
 }
@@ -76,7 +75,6 @@ impl Options {
             Share {
                 slots,
                 is_short: slots < wish.slots,
-                start_bytes: units::in_memory(wish.start_bytes),
                 aside_bytes: units::in_memory(aside),
             }
         };
@@ -167,11 +165,6 @@ impl Charge {
 
     pub fn budget(&self) -> &Budget {
         &self.budget
-    }
-
-    /// What an instance starts with.
-    pub fn start_bytes(&self) -> usize {
-        self.share.start_bytes
     }
 
     /// Whether the instance has more than what is set aside for it.

@@ -32,22 +32,10 @@ pub struct Instance {
     charge: Arc<Charge>,
 }
 
-/// What is left of one that did not start.
-pub struct Wreck {
-    store: Store<State>,
-    // After the store, too.
-    _charge: Arc<Charge>,
-}
-
-impl Wreck {
-    pub fn is_slow_to_end(&self) -> bool {
-        self.store.data().memory.is_slow_to_free()
-    }
-}
-
 impl Instance {
     /// A fresh one; the component's start functions run here.
-    pub async fn new(pre: &MiddlewarePre<State>, state: State) -> Result<Self, (Failure, Wreck)> {
+    pub async fn new(pre: &MiddlewarePre<State>, state: State) -> Result<Self, Failure> {
+        // Before the store, so that it outlives its memory.
         let charge = state.memory.charge();
         let watch = state.watch.clone();
         let limits = state.limits.clone();
@@ -59,11 +47,7 @@ impl Instance {
         store.epoch_deadline_callback(|context| Watch::tick(&context.data().watch));
         let guest = match bounded(&watch, pre.instantiate_async(&mut store)).await {
             Ok(guest) => guest,
-            Err(stop) => {
-                let failure = stop.explain(&store);
-                let wreck = Wreck { store, _charge: charge };
-                return Err((failure, wreck));
-            }
+            Err(stop) => return Err(stop.explain(&store)),
         };
         Ok(Self {
             store,
@@ -206,11 +190,6 @@ impl Instance {
     /// Whether it has memory that others could have.
     pub fn has_grown(&self) -> bool {
         self.charge.is_beyond()
-    }
-
-    /// Whether ending it takes so long that others would notice.
-    pub fn is_slow_to_end(&self) -> bool {
-        self.store.data().memory.is_slow_to_free()
     }
 
     /// Whether a call may still be made: not after one that trapped or was given up.

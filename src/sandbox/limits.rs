@@ -100,11 +100,6 @@ pub enum Exhausted {
 /// What a table element costs the host.
 pub const TABLE_ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// So much, at most, of what an instance starts with is taken for its image, which it mostly shares with all others.
-const IMAGE_BYTES: usize = 64 << 20;
-/// Memory beyond that which is given back without anybody noticing.
-const QUICK_BYTES: usize = 4 << 20;
-
 impl Memory {
     pub fn new(limit: u64, charge: Charge) -> Self {
         Self {
@@ -118,11 +113,6 @@ impl Memory {
     /// The instance's part of what the worker has, which is not free before its memory is.
     pub fn charge(&self) -> Arc<Charge> {
         self.charge.clone()
-    }
-
-    /// Whether giving it all back takes milliseconds.
-    pub fn is_slow_to_free(&self) -> bool {
-        self.used > self.charge.start_bytes().min(IMAGE_BYTES) + QUICK_BYTES
     }
 
     fn grow(&mut self, by: usize) -> bool {

@@ -153,13 +153,10 @@ impl Link {
             let is_stale =
                 |idle: &mut Idle| idle.since.elapsed() >= patience || (is_tight && idle.instance.has_grown());
             let stale: Vec<_> = self.idle().extract_if(.., is_stale).collect();
-            for Idle { instance, .. } in stale {
-                let is_slow = instance.is_slow_to_end();
-                // One whose slot a request has in the next moment has to make room at once.
-                match self.slots.clone().try_acquire_owned() {
-                    Ok(permit) => end(instance, is_slow, permit),
-                    Err(_) => drop(instance),
-                }
+            for instance in stale {
+                drop(instance);
+                // The kernel takes milliseconds to clear one that has much memory.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -186,23 +183,16 @@ impl Link {
         let idle = self.idle().pop();
         let instance = match idle {
             Some(idle) => idle.instance,
-            None => match Instance::new(&self.pre, self.state()?).await {
-                Ok(instance) => instance,
-                Err((failure, wreck)) => {
-                    let is_slow = wreck.is_slow_to_end();
-                    end(wreck, is_slow, permit);
-                    return Err(failure);
-                }
-            },
+            None => Instance::new(&self.pre, self.state()?).await?,
         };
-        Ok(Lease(Some(Occupied {
+        Ok(Lease {
             instance,
             link: self.clone(),
             place: Place {
                 _running: running,
                 _permit: permit,
             },
-        })))
+        })
     }
 
     /// Why there is no instance for a request.
@@ -243,28 +233,11 @@ struct Idle {
     since: Instant,
 }
 
-/// Ends an instance, and then gives back its place. One that has much memory is ended in another thread: the system takes
-/// milliseconds to clear so many pages, and nobody would be served meanwhile.
-fn end<I: Send + 'static, P: Send + 'static>(instance: I, is_slow: bool, place: P) {
-    let both = move || {
-        drop(instance);
-        drop(place);
-    };
-    match Handle::try_current() {
-        Ok(runtime) if is_slow => drop(runtime.spawn_blocking(both)),
-        _ => both(),
-    }
-}
-
 /// An instance in use. Dropping it without [`Lease::give_back`] ends the instance.
-pub struct Lease(
-    /// None only while it is dropped.
-    Option<Occupied>,
-);
-
-struct Occupied {
+pub struct Lease {
     instance: Instance,
     link: Arc<Link>,
+    // After the instance: only when that has ended may the next one be made.
     place: Place,
 }
 
@@ -281,14 +254,10 @@ impl Lease {
         inside: Option<Arc<dyn Application>>,
         request: Request,
     ) -> Result<Response, (Failure, Option<Box<Request>>)> {
-        let Some(Occupied { instance, link, .. }) = &mut self.0 else {
-            let ended = Failure::Unavailable("its instance has ended".into());
-            return Err((ended, Some(Box::new(request))));
-        };
-        instance.begin(label.clone(), inside, link.fail_open);
-        let result = instance.call(request).await;
+        self.instance.begin(label.clone(), inside, self.link.fail_open);
+        let result = self.instance.call(request).await;
         if let Err((failure, _)) = &result
-            && !instance.passes_on(failure)
+            && !self.instance.passes_on(failure)
         {
             blame(label, failure);
         }
@@ -296,12 +265,9 @@ impl Lease {
     }
 
     async fn next(&mut self, chunks: ResourceAny, label: &Label) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(Occupied { instance, .. }) = &mut self.0 else {
-            return Ok(None);
-        };
-        let block = instance.next(chunks).await;
+        let block = self.instance.next(chunks).await;
         if let Err(failure) = &block
-            && !instance.passes_on(failure)
+            && !self.instance.passes_on(failure)
         {
             blame(label, failure);
         }
@@ -309,9 +275,8 @@ impl Lease {
     }
 
     async fn close(&mut self, chunks: ResourceAny, label: &Label) {
-        if let Some(Occupied { instance, .. }) = &mut self.0
-            && instance.usable()
-            && let Err(failure) = instance.close(chunks).await
+        if self.instance.usable()
+            && let Err(failure) = self.instance.close(chunks).await
         {
             log::lines(
                 log::Level::Error,
@@ -323,27 +288,16 @@ impl Lease {
 
     /// The request is over.
     fn give_back(mut self) {
-        let kept = self.0.take_if(|Occupied { instance, link, .. }| {
-            let limit = link.limits.max_requests;
-            let reusable = instance.finish() && (limit == 0 || instance.served < limit);
-            reusable && !(instance.has_grown() && link.budget.is_tight())
-        });
-        if let Some(Occupied { instance, link, place }) = kept {
+        let limit = self.link.limits.max_requests;
+        let reusable = self.instance.finish() && (limit == 0 || self.instance.served < limit);
+        if reusable && !(self.instance.has_grown() && self.link.budget.is_tight()) {
+            let Self { instance, link, place } = self;
             link.idle().push(Idle {
                 instance,
                 since: Instant::now(),
             });
             // Only now may the next request have the slot, or it would make an instance beside this one.
             drop(place);
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(Occupied { instance, place, .. }) = self.0.take() {
-            let is_slow = instance.is_slow_to_end();
-            end(instance, is_slow, place);
         }
     }
 }
