@@ -94,7 +94,7 @@ impl Rooms {
     /// An instance of the app, and the end of it; an idle one is taken and lost.
     pub fn instantiate(&self) -> anyhow::Result<()> {
         let app = self.chain.app().ok_or_else(|| anyhow::anyhow!("there is no app"))?;
-        let lease = self.runtime.block_on(app.lease()).map_err(said)?;
+        let lease = self.runtime.block_on(app.instances.lease()).map_err(said)?;
         drop(lease);
         Ok(())
     }

@@ -41,7 +41,7 @@ pub struct Options {
 pub struct Chain {
     /// The outermost link's.
     name: Arc<str>,
-    links: Vec<Arc<Link>>,
+    links: Vec<Link>,
     inward_calls: u32,
 }
 
@@ -67,9 +67,7 @@ impl Chain {
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Arc::new(Self {
-            name: links
-                .first()
-                .map_or_else(|| "".into(), |link: &Arc<Link>| link.name.clone()),
+            name: links.first().map_or_else(|| "".into(), |link: &Link| link.name.clone()),
             links,
             inward_calls: options.limit_inward_calls,
         }))
@@ -86,13 +84,13 @@ impl Chain {
     }
 
     /// The innermost link.
-    pub fn app(&self) -> Option<&Arc<Link>> {
+    pub fn app(&self) -> Option<&Link> {
         self.links.last()
     }
 
     /// Whether an instance of the app serves one request only.
     pub fn run_once(&self) -> bool {
-        self.app().is_some_and(|app| app.run_once())
+        self.app().is_some_and(|app| app.instances.run_once())
     }
 
     /// Calls the outermost link for one request, `target` in the log. A failure is in the log already.
@@ -110,8 +108,8 @@ impl Chain {
     pub async fn tidy(&self) {
         let mut tidying = tokio::task::JoinSet::new();
         for link in &self.links {
-            let link = link.clone();
-            tidying.spawn(async move { link.tidy().await });
+            let instances = link.instances.clone();
+            tidying.spawn(async move { instances.tidy().await });
         }
         tidying.join_all().await;
     }
@@ -119,7 +117,7 @@ impl Chain {
     /// Ends when no request has an instance, those included whose clients have gone.
     pub async fn quiet(&self) {
         for link in &self.links {
-            link.quiet().await;
+            link.instances.quiet().await;
         }
     }
 }

@@ -72,6 +72,7 @@ pub struct Grants {
     clock: Clock,
     /// Where relative paths start, for the app.
     home: Option<String>,
+    are_timeless: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +118,14 @@ impl Grants {
             network: options.allow_net.clone(),
             clock: options.clock,
             home,
+            // A directory is the one that has its name when the instance is made, and a frozen clock shows that moment.
+            are_timeless: options.dir.is_empty() && options.clock != Clock::Frozen,
         })
+    }
+
+    /// Whether an instance that is made before its request has the same as one that is made for it.
+    pub fn are_timeless(&self) -> bool {
+        self.are_timeless
     }
 
     /// What a process needs so that it can give this.

@@ -12,6 +12,7 @@ mod grants;
 mod held;
 mod input;
 mod instance;
+mod instances;
 mod inward;
 mod label;
 mod limits;
