@@ -24,6 +24,7 @@ pub const ADAPTER: &[(&str, &str)] = &[
     ("find.py", include_str!("adapter/find.py")),
     ("immortal.py", include_str!("adapter/immortal.py")),
     ("guest.py", include_str!("adapter/guest.py")),
+    ("hot.py", include_str!("adapter/hot.py")),
     ("inner.py", include_str!("adapter/inner.py")),
     ("kdf.py", include_str!("adapter/kdf.py")),
     ("rehearsal.py", include_str!("adapter/rehearsal.py")),

@@ -27,7 +27,7 @@ class Thaw(unittest.TestCase):
         frozen = random.getstate()
         numbers = []
         for _ in range(2):
-            self.thaw._pending = True
+            self.thaw.again()
             random.setstate(frozen)
             self.thaw.once()
             numbers.append(random.random())

@@ -1,4 +1,4 @@
-"""What is done last before a snapshot: rehearsals, and immortality."""
+"""What is done last before a snapshot: rehearsals, where hot code lies, and immortality."""
 
 import importlib
 import types
@@ -80,3 +80,36 @@ class Immortality(unittest.TestCase):
             self.assertIn(id(item), found, item)
         self.assertIn(id(module.held["key"][1]), found)
         self.assertNotIn(id(module.held["key"][0]), found)
+
+
+class Hot(unittest.TestCase):
+    def test_what_runs_is_laid_side_by_side_and_does_the_same(self):
+        hot = importlib.import_module("adapter.hot")
+        module = types.ModuleType("app")
+        exec(
+            "def outer(n):\n    def inner(x, *, y=2):\n        return [x * y + n for _ in range(1)]\n    return inner\n\n"
+            "def cold():\n    return 'cold'\n\n"
+            "class Class:\n    @property\n    def value(self):\n        return outer(1)(20)\n",
+            vars(module),
+        )
+        outer, cold, value = module.outer, module.cold, module.Class.value.fget
+        before = {function: function.__code__ for function in (outer, cold, value)}
+        self.assertTrue(set(before) <= set(hot.functions()))
+        codes = hot.executed(lambda: module.Class().value)
+        names = {code.co_name for code in codes}
+        self.assertTrue({"value", "outer", "inner"} <= names and "cold" not in names, names)
+        hot.together([outer, cold, value], codes)
+        self.assertIs(cold.__code__, before[cold])
+        for function in (outer, value):
+            self.assertIsNot(function.__code__, before[function])
+            self.assertEqual(function.__code__, before[function])
+        inner = [item for item in outer.__code__.co_consts if isinstance(item, types.CodeType)]
+        self.assertNotIn(id(inner[0]), [id(item) for item in before[outer].co_consts])
+        self.assertEqual(module.Class().value, [41])
+        self.assertEqual(module.cold(), "cold")
+
+    def test_functions_that_share_code_share_the_copy(self):
+        hot = importlib.import_module("adapter.hot")
+        made = [(lambda: 1) for _ in range(2)]
+        hot.together(made, hot.executed(made[0]))
+        self.assertIs(made[0].__code__, made[1].__code__)

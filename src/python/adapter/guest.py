@@ -135,6 +135,7 @@ def _flush():
 def _rehearse(app, variables, report):
     """The same to the response's end at build time, when there is no host to ask anything of: the status."""
     _blocks.reclaim()
+    thaw.once()
     response = _respond(app, wit.Environ(variables, wit.RequestBody_Bytes(b"")), report)
     if isinstance(response.body, wit.ResponseBody_Chunks):
         chunks = response.body.value

@@ -21,6 +21,11 @@ def make():
 
 def seal():
     make()
+    gather()
+
+
+def gather():
+    """Takes the holes of the heap out of use."""
     # What is free belongs to the allocator then: a full collection empties the interpreter's own lists.
     gc.collect()
     _memory.gather()

@@ -46,26 +46,26 @@ class Failed(Exception):
         self.target = target
 
 
-def of(app, targets, call):
+def of(app, targets, call, times=_TIMES):
     """`call(app, variables, report)` makes one request, and returns the response's status."""
-    for _ in range(_TIMES):
-        thaw.renew()
+    for _ in range(times):
+        thaw.again()
         call(_plain, _variables("/"), _nobody)
         call(_streaming, _variables("/"), _nobody)
     flask = sys.modules.get("flask")
     if flask is not None:
         try:
-            _of_flask(flask, call)
+            _of_flask(flask, call, times)
         except Exception:
             # A version of its own kind: nothing is lost but the rehearsal.
             pass
     for target in targets:
-        _of_target(app, target, call)
+        _of_target(app, target, call, times)
 
 
-def _of_target(app, target, call):
+def _of_target(app, target, call, times):
     said = []
-    for _ in range(_TIMES):
+    for _ in range(times):
         try:
             status = call(app, _variables(target), said.append)
         except Exception as error:
@@ -95,7 +95,7 @@ def _streaming(environ, start_response):
     return iter([b"ok\n", b"ok\n"])
 
 
-def _of_flask(flask, call):
+def _of_flask(flask, call, times):
     """An app of Flask's that has what most have: a plain page, one from a template, one in JSON, and one that is missing."""
     app = flask.Flask(__name__)
     app.add_url_rule("/", view_func=lambda: "ok\n", endpoint="text")
@@ -104,6 +104,6 @@ def _of_flask(flask, call):
     app.add_url_rule(
         "/page", view_func=lambda: flask.render_template_string("{{ request.path }}", app=app), endpoint="page"
     )
-    for _ in range(_TIMES):
+    for _ in range(times):
         for target in ("/", "/response", "/json/name", "/page?a=b", "/missing"):
             call(app, _variables(target), _nobody)

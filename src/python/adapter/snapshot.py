@@ -4,6 +4,7 @@
 beside it, says what came of it. All paths are the guest's.
 """
 
+import functools
 import importlib
 import json
 import logging
@@ -12,7 +13,7 @@ import shutil
 import sqlite3
 import sys
 
-from . import _kdf, database, find, immortal, kdf, rehearsal, scratch, thaw, warm
+from . import _kdf, database, find, hot, immortal, kdf, rehearsal, scratch, thaw, warm
 from .response import describe
 
 _BESIDE = os.path.dirname(os.path.dirname(__file__))
@@ -60,15 +61,26 @@ def take(inner):
 
 def seal(app, call):
     """The last thing before the snapshot. `call` is how an instance calls an app; see `rehearsal`."""
-    immortal.make()
+    rehearse = functools.partial(rehearsal.of, app, _order()["warm_up"], call)
     try:
-        rehearsal.of(app, _order()["warm_up"], call)
+        functions = hot.functions()
+        codes = hot.executed(lambda: rehearse(times=1))
+        # What comes next is not put into holes all over the heap.
+        immortal.gather()
+        hot.together(functions, codes)
+        del functions, codes
+        immortal.make()
+        rehearse()
+        # It holds on to names that nobody else does.
+        sys._clear_type_cache()
+        rehearse(times=2)
     except rehearsal.Failed as error:
         _report({"warm_up": error.target, "failed": str(error)})
         raise SystemExit(1) from None
     _settle()
     _report({"modules": _modules()})
     thaw.remember_environment()
+    thaw.again()
     importlib.invalidate_caches()
     immortal.seal()
 

@@ -39,19 +39,31 @@ def once():
     global _pending
     if _pending:
         _pending = False
-        renew()
+        _renew()
 
 
-def renew():
+def again():
+    """The next call is the first one again."""
+    global _pending
+    _pending = True
+
+
+def _renew():
     for name, value in _environment.items():
         os.environ.setdefault(name, value)
     random.seed()
     for generator in list(_generators):
         generator.seed()
     # Each of these would repeat, in every instance, what the snapshot had begun.
-    tempfile.tempdir = None
-    tempfile._name_sequence = None
-    for name in ("_node", "_last_timestamp", "_last_timestamp_v7", "_last_counter_v7"):
-        if hasattr(uuid, name):
-            setattr(uuid, name, 0 if name == "_last_counter_v7" else None)
+    _set(tempfile, "tempdir", None)
+    _set(tempfile, "_name_sequence", None)
+    for name in ("_node", "_last_timestamp", "_last_timestamp_v7"):
+        _set(uuid, name, None)
+    _set(uuid, "_last_counter_v7", 0)
     logging._startTime = time.time_ns() if isinstance(logging._startTime, int) else time.time()
+
+
+def _set(module, name, value):
+    # To write what is there already would make a page that an instance has for itself.
+    if getattr(module, name, value) != value:
+        setattr(module, name, value)
