@@ -4,7 +4,7 @@
 //! A worker is this program again, with its orders as a line on its standard input; the arbiter keeps that pipe open, and
 //! closing it tells the worker to finish. So no worker outlives its arbiter, however that ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::balance::Balance;
 use crate::fault::{Fault, Kind, Result};
 use crate::identity::{self, Identity};
 use crate::listener::Listener;
@@ -91,6 +92,7 @@ pub fn run(options: &Options, listeners: Vec<Listener>, orders: Orders, prepare:
         .context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         let mut arbiter = Arbiter {
+            balance: balance()?,
             wanted: workers,
             graceful_timeout: options.graceful_timeout,
             identity: options.identity.identity()?,
@@ -118,6 +120,8 @@ struct Arbiter {
     identity: Option<Identity>,
     listeners: Vec<Listener>,
     orders: Orders,
+    /// Of the workers of this generation.
+    balance: Balance,
     workers: HashMap<u32, Worker>,
     exits: JoinSet<Exit>,
     /// Counts reloads: workers of an earlier generation are on their way out.
@@ -134,6 +138,8 @@ struct Arbiter {
 /// A running worker.
 struct Worker {
     generation: u64,
+    /// Among those of its generation.
+    place: usize,
     started: Instant,
     /// Dropped to tell it to finish.
     tie: Option<ChildStdin>,
@@ -248,6 +254,8 @@ impl Arbiter {
         let mut child = spawn(self.identity).context("cannot start a worker")?;
         let pid = child.id().unwrap_or_default();
         let mut tie = child.stdin.take().context("a worker has no standard input")?;
+        let place = self.free_place();
+        self.orders.balance = Some(self.balance.hand_over(place));
         let mut line = serde_json::to_vec(&self.orders).context("cannot write a worker's orders")?;
         line.push(b'\n');
         // A worker that died already is seen by its exit.
@@ -258,6 +266,7 @@ impl Arbiter {
             pid,
             Worker {
                 generation: self.generation,
+                place,
                 started: Instant::now(),
                 tie: Some(tie),
                 kill: Some(kill),
@@ -266,11 +275,25 @@ impl Arbiter {
         Ok(())
     }
 
+    /// A place in the balance that no worker of this generation has.
+    fn free_place(&self) -> usize {
+        let taken: HashSet<usize> = self
+            .workers
+            .values()
+            .filter(|worker| worker.generation == self.generation)
+            .map(|worker| worker.place)
+            .collect();
+        (0..).find(|place| !taken.contains(place)).unwrap_or_default()
+    }
+
     /// A worker has ended: expected, or to be replaced after a pause that grows while workers do not live long.
     fn buried(&mut self, exit: &Exit) -> Result<()> {
         let Some(worker) = self.workers.remove(&exit.pid) else {
             return Ok(());
         };
+        if worker.generation == self.generation {
+            self.balance.clear(worker.place);
+        }
         if worker.tie.is_none() || worker.generation != self.generation {
             return Ok(());
         }
@@ -320,6 +343,7 @@ impl Arbiter {
         };
         orders.listeners.clone_from(&self.orders.listeners);
         self.orders = orders;
+        self.balance = balance()?;
         self.generation += 1;
         self.next_start = None;
         self.adjust().await?;
@@ -381,6 +405,11 @@ impl Arbiter {
         log::info(format_args!("Shutting down: arbiter"));
         Ok(())
     }
+}
+
+fn balance() -> Result<Balance> {
+    // Those that are told to finish have their places until they are gone.
+    Ok(Balance::new(2 * WORKERS).context("cannot make the table of the workers' connections")?)
 }
 
 /// Makes new orders beside everything else: compiling takes seconds, and the workers are to be watched meanwhile.

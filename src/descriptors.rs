@@ -1,5 +1,9 @@
-//! File descriptors: every connection takes one.
+//! File descriptors: every connection takes one, and some are a worker's from the start.
 
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::log;
@@ -25,4 +29,19 @@ pub fn raise_limit(connections: usize) {
              (ulimit -n, LimitNOFILE=), or connections will have to wait"
         ));
     }
+}
+
+/// Lets the processes that are started from now on inherit it, under the number that it has here.
+pub fn leave_open(descriptor: impl AsFd) -> io::Result<()> {
+    Ok(fcntl_setfd(descriptor, FdFlags::empty())?)
+}
+
+/// The worker's end: takes over what its arbiter has left open. Called once for each, before the worker opens anything.
+#[allow(unsafe_code)]
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the arbiter left this descriptor open for the worker, and named it to nobody else; the worker has not opened or
+    // closed anything yet that could have taken its number.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+    Ok(descriptor)
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::connection::{self, Setting};
 use crate::crowd::{Crowd, Seat};
 use crate::listener::{Accept, Accepted, Endpoint};
-use crate::log;
+use crate::{balance, log};
 
 /// How long the queue of a socket that takes no newcomers has to be empty before it is closed.
 const QUEUE_EMPTY: Duration = Duration::from_millis(100);
@@ -47,6 +47,7 @@ pub struct Options {
 pub struct Gate {
     setting: Rc<Setting>,
     options: Options,
+    balance: Option<Rc<balance::Seat>>,
     places: Arc<Semaphore>,
     crowd: Rc<Crowd>,
     /// How many connections there are with each address.
@@ -57,9 +58,10 @@ pub struct Gate {
 }
 
 impl Gate {
-    pub fn new(setting: Rc<Setting>, options: Options) -> Self {
+    pub fn new(setting: Rc<Setting>, options: Options, balance: Option<Rc<balance::Seat>>) -> Self {
         Self {
             setting,
+            balance,
             places: Arc::new(Semaphore::new(options.worker_connections)),
             options,
             crowd: Rc::default(),
@@ -81,13 +83,16 @@ impl Gate {
         let mut draining = drained.clone();
         loop {
             let newcomer = tokio::select! {
-                newcomer = self.newcomer(&listener) => newcomer,
+                newcomer = self.fair_newcomer(&listener) => newcomer,
                 _ = draining.wait_for(|draining| *draining) => break,
             };
             match newcomer {
                 Ok(newcomer) => self.let_in(newcomer, drained.clone()).await,
                 Err(error) => self.pause_after(&error).await,
             }
+        }
+        if let Some(balance) = &self.balance {
+            balance.leave();
         }
         let end = Instant::now() + QUEUE_DRAIN;
         let mut rest = 0;
@@ -102,6 +107,13 @@ impl Gate {
                 Err(_) => return,
             }
         }
+    }
+
+    async fn fair_newcomer(&self, listener: &Accept) -> std::io::Result<(Accepted, Endpoint, Endpoint)> {
+        if let Some(balance) = &self.balance {
+            balance.let_others_go_first().await;
+        }
+        self.newcomer(listener).await
     }
 
     /// A connection is accepted only if there is a place, or somebody who can make way: else it waits in the kernel's queue,
@@ -136,9 +148,10 @@ impl Gate {
             return;
         };
         let connection = connection::serve(self.setting.clone(), newcomer, Seat::new(self.crowd.clone()), drained);
+        let entry = self.balance.as_ref().map(balance::Seat::enter);
         tokio::task::spawn_local(async move {
             connection.await;
-            drop::<(OwnedSemaphorePermit, Neighbour)>((place, neighbour));
+            drop::<(OwnedSemaphorePermit, Neighbour, Option<balance::Entry>)>((place, neighbour, entry));
         });
     }
 

@@ -9,6 +9,7 @@
 mod access_log;
 mod activation;
 mod arbiter;
+mod balance;
 #[doc(hidden)]
 pub mod bench;
 mod body;

@@ -5,17 +5,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, SockFilter, SockRef, Socket, Type};
 
 use crate::fault::{Fault, Kind, Result};
-use crate::{activation, log};
+use crate::{activation, descriptors, log};
 
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -121,7 +120,7 @@ impl Listener {
 
     /// Lets the workers that are started from now on inherit the socket.
     pub fn hand_over(&self) -> Result<Handover> {
-        rustix::io::fcntl_setfd(&self.socket, FdFlags::empty())
+        descriptors::leave_open(&self.socket)
             .map_err(|error| Fault::new(Kind::Internal, format!("cannot hand over a socket: {error}")))?;
         Ok(Handover {
             fd: self.socket.as_raw_fd(),
@@ -259,17 +258,9 @@ fn explain(address: &str, error: &io::Error) -> Fault {
 }
 
 impl Handover {
-    /// The worker's end: takes the socket over. Called once for each, before the worker opens anything.
-    #[allow(unsafe_code)]
-    fn adopt(&self) -> OwnedFd {
-        // SAFETY: the arbiter left this descriptor open for the worker, and named it to nobody else; the worker has not
-        // opened or closed anything yet that could have taken its number.
-        unsafe { OwnedFd::from_raw_fd(self.fd) }
-    }
-
+    /// The worker's end. Called once for each, before the worker opens anything.
     pub fn open(&self) -> io::Result<Accept> {
-        let fd = self.adopt();
-        rustix::io::fcntl_setfd(fd.as_fd(), FdFlags::CLOEXEC)?;
+        let fd = descriptors::adopt(self.fd)?;
         match &self.endpoint {
             Endpoint::Inet(_) => Ok(Accept::Inet(tokio::net::TcpListener::from_std(fd.into())?)),
             Endpoint::Unix(path) => Ok(Accept::Unix(

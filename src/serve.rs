@@ -207,6 +207,7 @@ fn orders(options: Options, workers: usize, identity: Option<Identity>) -> Resul
     }
     Ok(Orders {
         listeners: Vec::new(),
+        balance: None,
         links,
         chain: options.chain,
         requests: options.requests,

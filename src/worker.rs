@@ -23,7 +23,7 @@ use crate::gate::{self, Gate};
 use crate::listener::Handover;
 use crate::request::Host;
 use crate::sandbox::{Chain, ChainOptions, LinkOrders};
-use crate::{connection, engine, harden, log, proxy, proxy_protocol, response, strict, tls};
+use crate::{balance, connection, engine, harden, log, proxy, proxy_protocol, response, strict, tls};
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Processes")]
@@ -37,6 +37,8 @@ pub struct Options {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Orders {
     pub listeners: Vec<Handover>,
+    /// Only the arbiter knows, for each worker.
+    pub balance: Option<balance::Handover>,
     /// The outermost middleware first, the app last.
     pub links: Vec<LinkOrders>,
     pub chain: ChainOptions,
@@ -144,6 +146,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         .iter()
         .map(Handover::open)
         .collect::<Result<Vec<_>, _>>()?;
+    let seat = orders.balance.map(balance::Handover::open).transpose()?;
     let access_log = Rc::new(AccessLog::open(&orders.access_log, orders.log.log_queue)?);
     let needs = orders.needs();
     let chain = Chain::load(orders.links, &orders.chain)?;
@@ -166,7 +169,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         proxy_protocol: orders.proxy_protocol,
         tls: orders.tls.map(|credentials| credentials.acceptor()).transpose()?,
     });
-    let gate = Rc::new(Gate::new(setting, orders.gate));
+    let gate = Rc::new(Gate::new(setting, orders.gate, seat));
     let (drain, drained) = watch::channel(false);
     let accepting: Vec<_> = listeners
         .into_iter()
