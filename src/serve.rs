@@ -175,7 +175,7 @@ pub fn run(read: Read) -> Result<()> {
         "Serving: {} in {workers} workers, {instances}",
         orders.names()
     ));
-    descriptors::raise_limit(connections);
+    descriptors::raise_for(connections);
     arbiter::run(&arbiter, listeners, orders, prepare)
 }
 

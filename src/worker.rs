@@ -23,7 +23,7 @@ use crate::gate::{self, Gate};
 use crate::listener::Handover;
 use crate::request::Host;
 use crate::sandbox::{Chain, ChainOptions, LinkOrders};
-use crate::{balance, connection, engine, harden, log, proxy, proxy_protocol, response, strict, tls};
+use crate::{balance, connection, descriptors, engine, harden, log, proxy, proxy_protocol, response, strict, tls};
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Processes")]
@@ -110,7 +110,8 @@ fn start() -> anyhow::Result<()> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
     let orders: Orders = serde_json::from_str(&line)?;
-    raise_descriptor_limit();
+    // It holds connections, and files for its instances.
+    descriptors::raise();
     engine::open_page_map();
     // Before there are threads, which would keep what this one gives up.
     let locked = orders.harden.step(|| harden::lock(&orders.needs()));
@@ -125,18 +126,6 @@ fn start() -> anyhow::Result<()> {
     // What is left after the graceful time is ended with the process.
     runtime.shutdown_background();
     Ok(())
-}
-
-/// A worker holds connections, and files for its instances: as many as it may at all. What is usual is a limit for programs
-/// that cannot deal with large numbers.
-fn raise_descriptor_limit() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    // The old one does as well.
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
 }
 
 async fn serve(orders: Orders) -> anyhow::Result<()> {
