@@ -35,7 +35,7 @@ def read(said):
 
 
 def quantile(said, percent):
-    number, unit = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)$", said, re.MULTILINE).groups()
+    number, unit = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", said, re.MULTILINE).groups()
     return float(number) * UNITS[unit]
 
 
