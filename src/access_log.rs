@@ -1,11 +1,14 @@
 //! A line for each request, in the combined format, when its response has ended.
 
-use std::fmt::Write;
+use std::cell::RefCell;
+use std::io::Write;
 use std::rc::Rc;
 
 use clap::Args;
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::environ;
@@ -22,6 +25,14 @@ pub struct Options {
 /// The access log of a worker, if it keeps one.
 pub struct AccessLog {
     sink: Option<Sink>,
+    now: RefCell<Second>,
+}
+
+/// A second, and what lines call it.
+#[derive(Default)]
+struct Second {
+    number: i64,
+    text: String,
 }
 
 impl AccessLog {
@@ -31,7 +42,10 @@ impl AccessLog {
             .as_ref()
             .map(|destination| Sink::open(destination, Standard::Output, queue_lines))
             .transpose()?;
-        Ok(Self { sink })
+        Ok(Self {
+            sink,
+            now: RefCell::default(),
+        })
     }
 
     pub fn reopen(&self) {
@@ -49,76 +63,85 @@ impl AccessLog {
     /// Notes what the line will say of the request; none if there is no log.
     pub fn begin(self: &Rc<Self>, parts: &Parts, peer: &Endpoint) -> Option<Record> {
         self.sink.as_ref()?;
+        let mut request = Vec::with_capacity(64);
+        quoted(&mut request, parts.method.as_str());
+        request.push(b' ');
+        quoted(&mut request, &environ::target(parts));
+        request.push(b' ');
+        quoted(&mut request, environ::protocol(parts.version));
+        let mut client = Vec::with_capacity(64);
+        for name in [header::REFERER, header::USER_AGENT] {
+            client.extend_from_slice(b" \"");
+            match parts.headers.get(name) {
+                Some(value) => quoted(&mut client, &String::from_utf8_lossy(value.as_bytes())),
+                None => client.push(b'-'),
+            }
+            client.push(b'"');
+        }
         Some(Record {
             log: self.clone(),
-            host: address(peer),
-            request: format!(
-                "{} {} {}",
-                parts.method,
-                environ::target(parts),
-                environ::protocol(parts.version)
-            ),
-            referer: field(&parts.headers, header::REFERER),
-            agent: field(&parts.headers, header::USER_AGENT),
+            peer: peer.clone(),
+            request,
+            client,
         })
     }
 
     /// The same for a request that was refused before it was parsed: all that is known is its first line.
     pub fn begin_refused(self: &Rc<Self>, line: &[u8], peer: &Endpoint) -> Option<Record> {
         self.sink.as_ref()?;
+        let mut request = Vec::with_capacity(line.len());
+        quoted(&mut request, &String::from_utf8_lossy(line));
         Some(Record {
             log: self.clone(),
-            host: address(peer),
-            request: String::from_utf8_lossy(line).into_owned(),
-            referer: "-".to_owned(),
-            agent: "-".to_owned(),
+            peer: peer.clone(),
+            request,
+            client: b" \"-\" \"-\"".to_vec(),
         })
     }
-}
 
-fn address(peer: &Endpoint) -> String {
-    match peer {
-        Endpoint::Inet(address) => address.ip().to_string(),
-        Endpoint::Unix(_) => "-".to_owned(),
-    }
-}
-
-fn field(headers: &HeaderMap, name: header::HeaderName) -> String {
-    match headers.get(name) {
-        Some(value) => String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        None => "-".to_owned(),
+    /// The time, as lines have it: the calendar is asked once a second.
+    fn write_now(&self, line: &mut Vec<u8>) {
+        let now = Timestamp::now();
+        let mut second = self.now.borrow_mut();
+        if second.number != now.as_second() || second.text.is_empty() {
+            let zoned = now.to_zoned(TimeZone::system());
+            second.number = now.as_second();
+            second.text = zoned.strftime("%d/%b/%Y:%H:%M:%S %z").to_string();
+        }
+        line.extend_from_slice(second.text.as_bytes());
     }
 }
 
 /// The request's part of a line.
 pub struct Record {
     log: Rc<AccessLog>,
-    host: String,
-    request: String,
-    referer: String,
-    agent: String,
+    peer: Endpoint,
+    /// Its first line.
+    request: Vec<u8>,
+    /// Where it came from and with what, each in its quotes.
+    client: Vec<u8>,
 }
 
 impl Record {
     /// Writes the line; `sent` is the bytes of the response's body.
     pub fn end(self, status: StatusCode, sent: u64) {
         let Some(sink) = &self.log.sink else { return };
-        let mut line = Vec::with_capacity(160);
-        let mut start = String::with_capacity(64);
-        let now = jiff::Zoned::now();
-        // Writing to a String does not fail.
-        let _ = write!(start, "{} - - [{}] \"", self.host, now.strftime("%d/%b/%Y:%H:%M:%S %z"));
-        line.extend_from_slice(start.as_bytes());
-        quoted(&mut line, &self.request);
-        let size = match sent {
-            0 => "-".to_owned(),
-            sent => sent.to_string(),
+        let mut line = Vec::with_capacity(96 + self.request.len() + self.client.len());
+        // Writing to a Vec does not fail.
+        let _ = match &self.peer {
+            Endpoint::Inet(address) => write!(line, "{}", address.ip()),
+            Endpoint::Unix(_) => write!(line, "-"),
         };
-        line.extend_from_slice(format!("\" {} {size} \"", status.as_u16()).as_bytes());
-        quoted(&mut line, &self.referer);
-        line.extend_from_slice(b"\" \"");
-        quoted(&mut line, &self.agent);
-        line.extend_from_slice(b"\"\n");
+        line.extend_from_slice(b" - - [");
+        self.log.write_now(&mut line);
+        line.extend_from_slice(b"] \"");
+        line.extend_from_slice(&self.request);
+        let _ = match sent {
+            0 => write!(line, "\" {} -", status.as_u16()),
+            sent => write!(line, "\" {} {sent}", status.as_u16()),
+        };
+        line.extend_from_slice(&self.client);
+        line.push(b'\n');
         sink.line(line);
     }
 }

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 
 /// How long the end of the process waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
+/// How long lines are gathered after a write. To wake the thread for each of them would cost its worker more than the line: two
+/// threads that run at the same time make every change of their page tables dearer.
+const GATHER_TIME: Duration = Duration::from_millis(5);
 /// How many bytes are gathered into one write.
 const BATCH_BYTES: usize = 64 << 10;
 
@@ -206,6 +209,7 @@ fn write_lines(messages: &Receiver<Message>, target: &mut Target, dropped: &Atom
             let _ = done.try_send(());
         }
         if next.is_none() {
+            std::thread::sleep(GATHER_TIME);
             next = messages.recv().ok();
         }
     }
