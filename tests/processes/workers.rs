@@ -69,6 +69,20 @@ fn connections(pid: u32, port: u16) -> usize {
 }
 
 #[test]
+fn connections_that_come_all_at_once_are_shared() {
+    let server = start(&["--workers", "2", "--keep-alive", "300"]);
+    server.wait_for_log_times(BOOTING, 2);
+    let mut clients: Vec<_> = (0..64).map(|_| server.client()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/hello/x").status(), 200);
+    }
+    let port = server.address().port();
+    let counts: Vec<_> = server.workers().iter().map(|pid| connections(*pid, port)).collect();
+    assert_eq!(counts.iter().sum::<usize>(), clients.len());
+    assert!(counts.iter().all(|count| *count >= clients.len() / 4), "{counts:?}");
+}
+
+#[test]
 fn a_killed_one_takes_its_own_connections_with_it_and_no_others() {
     let server = start(&["--workers", "2", "--keep-alive", "300"]);
     server.wait_for_log_times(BOOTING, 2);
