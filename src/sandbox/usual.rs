@@ -12,8 +12,16 @@ const STEP_NANOSECONDS: u64 = 10_000;
 /// The most that is ever believed.
 const MOST_NANOSECONDS: u64 = 10_000_000;
 
-#[derive(Default)]
+/// As long as no request has ended.
+const UNKNOWN: u64 = u64::MAX;
+
 pub struct Usual(AtomicU64);
+
+impl Default for Usual {
+    fn default() -> Self {
+        Self(AtomicU64::new(UNKNOWN))
+    }
+}
 
 impl Usual {
     /// A request of the link has ended.
@@ -21,7 +29,9 @@ impl Usual {
         let computed = u64::try_from(computed.as_nanos()).unwrap_or(u64::MAX);
         let usual = self.0.load(Ordering::Relaxed);
         let step = usual / STEP_PART + STEP_NANOSECONDS;
-        let next = if computed > usual {
+        let next = if usual == UNKNOWN {
+            computed
+        } else if computed > usual {
             usual.saturating_add(step).min(computed)
         } else {
             usual.saturating_sub(step).max(computed)
@@ -30,8 +40,10 @@ impl Usual {
         self.0.store(next.min(MOST_NANOSECONDS), Ordering::Relaxed);
     }
 
+    /// The most, as long as nothing is known: a worker's first requests are often many at once, and to let each of them compute a
+    /// little would make all of them late.
     pub fn get(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+        Duration::from_nanos(self.0.load(Ordering::Relaxed).min(MOST_NANOSECONDS))
     }
 }
 
@@ -53,7 +65,8 @@ mod tests {
 
     #[test]
     fn it_becomes_what_requests_compute_and_follows_them() {
-        assert_eq!(after([]), Duration::ZERO);
+        assert_eq!(after([]), milliseconds(10));
+        assert_eq!(after([milliseconds(3)]), milliseconds(3));
         let slow = || std::iter::repeat_n(milliseconds(4), 200);
         assert_eq!(after(slow()), milliseconds(4));
         let quick = Duration::from_micros(30);

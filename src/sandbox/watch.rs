@@ -379,6 +379,12 @@ mod tests {
             });
             matches!(ticked.await, Ok(UpdateDeadline::Continue(_)))
         };
+        // Before anything is known.
+        assert!(goes_on(begun(), 2 * UNDISTURBED).await);
+        usual.add(SHORT);
+        while usual.get() > UNDISTURBED / 2 {
+            usual.add(SHORT);
+        }
         assert!(!goes_on(begun(), 2 * UNDISTURBED).await);
         for _ in 0..1_000 {
             usual.add(LONG);
