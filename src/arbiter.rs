@@ -29,6 +29,9 @@ use crate::{log, units};
 /// The name of the hidden command that a worker is started with.
 pub const WORKER_COMMAND: &str = "worker";
 
+/// What a worker is sent after its orders: that it opens its logs anew.
+const REOPEN: &[u8] = b"\n";
+
 /// A worker that lived at least this long was a good one: its successor starts at once.
 const GOOD_LIFE: Duration = Duration::from_secs(5);
 /// If no worker can start in the arbiter's first seconds, none ever will: that ends the arbiter too.
@@ -214,7 +217,7 @@ impl Arbiter {
                     self.wanted = self.wanted.saturating_sub(1).max(1);
                     log::info(format_args!("Handling signal: ttou, {} workers", self.wanted));
                 }
-                _ = signals.reopen.recv() => self.reopen_logs(),
+                _ = signals.reopen.recv() => self.reopen_logs().await,
             }
         }
     }
@@ -358,7 +361,7 @@ impl Arbiter {
         Ok(())
     }
 
-    fn reopen_logs(&self) {
+    async fn reopen_logs(&mut self) {
         // They may not be able to make a file where the old one was.
         if let Some(identity) = self.identity {
             for path in self.orders.log_files() {
@@ -368,8 +371,11 @@ impl Arbiter {
             }
         }
         log::reopen();
-        for pid in self.workers.keys() {
-            if let Some(pid) = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw) {
+        for (pid, worker) in &mut self.workers {
+            if let Some(tie) = &mut worker.tie {
+                // Not a signal, which would end one that does not catch it yet.
+                let _ = tie.write_all(REOPEN).await;
+            } else if let Some(pid) = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::USR1);
             }
         }

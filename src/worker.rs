@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -136,6 +136,8 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         .map(Handover::open)
         .collect::<Result<Vec<_>, _>>()?;
     let seat = orders.balance.map(balance::Handover::open).transpose()?;
+    // Before anything that takes time: one that is not caught would end a worker that is still booting.
+    let signals = Signals::catch()?;
     let access_log = Rc::new(AccessLog::open(&orders.access_log, orders.log.log_queue)?);
     let needs = orders.needs();
     let chain = Chain::load(orders.links, &orders.chain)?;
@@ -166,7 +168,7 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
         .collect();
     let tidying = chain.clone();
     tokio::task::spawn_local(async move { tidying.tidy().await });
-    told_to_stop(&access_log).await?;
+    told_to_stop(signals, &access_log).await?;
 
     host.draining.set(true);
     let _ = drain.send(true);
@@ -188,25 +190,43 @@ async fn serve(orders: Orders) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends at the end of standard input, or at a SIGTERM. An interrupt from the keyboard reaches every
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    reopen: Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            reopen: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// Ends at the end of standard input, or at a SIGTERM; opens the logs anew when it is told to. An interrupt from the keyboard reaches every
 /// process of the terminal; what it means is for the arbiter to say.
-async fn told_to_stop(access_log: &AccessLog) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut reopen = signal(SignalKind::user_defined1())?;
+async fn told_to_stop(mut signals: Signals, access_log: &AccessLog) -> anyhow::Result<()> {
     let mut orders = tokio::net::unix::pipe::Receiver::from_owned_fd(rustix::io::dup(std::io::stdin())?)?;
     let mut buffer = [0; 64];
     loop {
         tokio::select! {
             read = orders.read(&mut buffer) => match read {
                 Ok(0) | Err(_) => return Ok(()),
-                Ok(_) => {}
+                // All that an arbiter has to say after its orders.
+                Ok(_) => {
+                    log::reopen();
+                    access_log.reopen();
+                }
             },
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => {}
-            _ = hangup.recv() => {}
-            _ = reopen.recv() => {
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => {}
+            _ = signals.hangup.recv() => {}
+            _ = signals.reopen.recv() => {
                 log::reopen();
                 access_log.reopen();
             }

@@ -188,6 +188,26 @@ fn logs_are_opened_anew_after_a_rotation() {
 }
 
 #[test]
+fn a_rotation_ends_no_worker_that_is_still_booting() {
+    let server = Server::start(&[&guest("rust"), "--workers", "2"]);
+    server.wait_for_log_times("Booting worker with pid: ", 2);
+    for round in 1..=3 {
+        server.signal(Signal::HUP);
+        // The new workers have just been started.
+        server.wait_for_log_times("Reloaded: ", round);
+        server.signal(Signal::USR1);
+        server.wait_for_log_times("Booting worker with pid: ", 2 + 2 * round);
+    }
+    assert_eq!(server.get("/hello/x").status(), 200);
+    let ended: Vec<_> = server
+        .log()
+        .into_iter()
+        .filter(|line| line.contains(" ended "))
+        .collect();
+    assert!(ended.is_empty(), "{ended:?}");
+}
+
+#[test]
 fn a_log_that_cannot_be_written_is_found_out_at_the_start() {
     for flag in ["--access-logfile", "--error-logfile"] {
         let output = run(&["serve", &guest("rust"), flag, "/nowhere/at/all.log"]);
