@@ -144,7 +144,7 @@ struct Worker {
     /// Among those of its generation.
     place: usize,
     started: Instant,
-    /// Dropped to tell it to finish.
+    /// Written to when its logs are to be opened anew, and dropped to tell it to finish.
     tie: Option<ChildStdin>,
     /// Sent to kill it.
     kill: Option<oneshot::Sender<()>>,
@@ -371,13 +371,9 @@ impl Arbiter {
             }
         }
         log::reopen();
-        for (pid, worker) in &mut self.workers {
-            if let Some(tie) = &mut worker.tie {
-                // Not a signal, which would end one that does not catch it yet.
-                let _ = tie.write_all(REOPEN).await;
-            } else if let Some(pid) = i32::try_from(*pid).ok().and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::USR1);
-            }
+        // Not by a signal, which would end one that does not catch it yet. Those without a tie have stopped listening.
+        for tie in self.workers.values_mut().filter_map(|worker| worker.tie.as_mut()) {
+            let _ = tie.write_all(REOPEN).await;
         }
     }
 

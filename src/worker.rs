@@ -208,28 +208,25 @@ impl Signals {
     }
 }
 
-/// Ends at the end of standard input, or at a SIGTERM; opens the logs anew when it is told to. An interrupt from the keyboard reaches every
-/// process of the terminal; what it means is for the arbiter to say.
+/// Ends at the end of standard input, or at a SIGTERM; until then, opens the logs anew when it is told to. An interrupt from
+/// the keyboard reaches every process of the terminal; what it means is for the arbiter to say.
 async fn told_to_stop(mut signals: Signals, access_log: &AccessLog) -> anyhow::Result<()> {
     let mut orders = tokio::net::unix::pipe::Receiver::from_owned_fd(rustix::io::dup(std::io::stdin())?)?;
     let mut buffer = [0; 64];
     loop {
         tokio::select! {
-            read = orders.read(&mut buffer) => match read {
-                Ok(0) | Err(_) => return Ok(()),
-                // All that an arbiter has to say after its orders.
-                Ok(_) => {
-                    log::reopen();
-                    access_log.reopen();
+            read = orders.read(&mut buffer) => {
+                if matches!(read, Ok(0) | Err(_)) {
+                    return Ok(());
                 }
-            },
-            _ = signals.terminate.recv() => return Ok(()),
-            _ = signals.interrupt.recv() => {}
-            _ = signals.hangup.recv() => {}
-            _ = signals.reopen.recv() => {
-                log::reopen();
-                access_log.reopen();
             }
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => continue,
+            _ = signals.hangup.recv() => continue,
+            _ = signals.reopen.recv() => {}
         }
+        // All that an arbiter has to say after its orders, and all that is left of the signals.
+        log::reopen();
+        access_log.reopen();
     }
 }
