@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use serde::{Deserialize, Serialize};
+use wasmparser::Validator;
+use wasmtime::Engine;
 
-use super::binary;
 use super::limits::CompileLimits;
+use super::{binary, fuse};
 use crate::fault::{Fault, Kind, Result};
 use crate::units;
 use crate::{engine, harden};
@@ -137,7 +139,7 @@ fn serve(bounds: &str) -> Result<()> {
     let mut component = Vec::new();
     io::stdin().lock().read_to_end(&mut component).context("cannot read")?;
     let engine = engine::compiler().map_err(|error| Fault::new(Kind::Internal, format!("{error:#}")))?;
-    let code = engine.precompile_component(&component).map_err(|error| {
+    let code = code(&engine, &component).map_err(|error| {
         let text = format!("{error:#}");
         let kind = if text.contains("Cannot allocate memory") {
             Kind::TooLarge
@@ -148,6 +150,17 @@ fn serve(bounds: &str) -> Result<()> {
     })?;
     io::stdout().lock().write_all(&code).context("cannot write")?;
     Ok(())
+}
+
+/// The code of the component as it is worth compiling. Whatever is wrong with it is said of the component as it is.
+fn code(engine: &Engine, component: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    // What is left out of it must be valid too.
+    let valid = Validator::new().validate_all(component).is_ok();
+    let fused = if valid { fuse::fuse(component) } else { None };
+    match fused.map(|fused| engine.precompile_component(&fused)) {
+        Some(Ok(code)) => Ok(code),
+        _ => engine.precompile_component(component),
+    }
 }
 
 fn bound(bounds: &Bounds) -> io::Result<()> {

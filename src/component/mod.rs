@@ -5,6 +5,7 @@ pub mod bundle;
 mod cache;
 pub mod compile;
 mod compose;
+mod fuse;
 #[cfg(test)]
 mod fuzz;
 mod limits;
