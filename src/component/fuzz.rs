@@ -6,8 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::FileFailurePersistence;
+use wasmparser::Validator;
 
-use super::{Bundle, Limits, binary, world};
+use super::{Bundle, Limits, binary, fuse, world};
 use crate::engine;
 use crate::fault::Fault;
 
@@ -91,6 +92,20 @@ proptest! {
         }
         if let Err(fault) = look(&bytes) {
             prop_assert_eq!(fault.to_string().lines().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_valid_is_so_when_it_is_fused(seed in select(seeds()), damages in vec(damage(), 0..3)) {
+        let mut bytes = seed;
+        for damage in &damages {
+            apply(&mut bytes, damage);
+        }
+        if Validator::new().validate_all(&bytes).is_ok()
+            && let Some(fused) = fuse::fuse(&bytes)
+        {
+            let fused = Validator::new().validate_all(&fused);
+            prop_assert!(fused.is_ok(), "{:?}", fused.err());
         }
     }
 }

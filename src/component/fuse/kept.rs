@@ -80,7 +80,7 @@ impl Kept {
         let in_tables = whole.segments.iter().flat_map(|segment| &segment.functions).copied();
         let mut ahead: Vec<Function> = exported.chain(in_tables).chain(whole.start).collect();
         let (mut imports, mut own) = (BTreeSet::new(), BTreeSet::new());
-        let mut set: BTreeSet<u32> = BTreeSet::new();
+        let (mut taken, mut set): (BTreeSet<Function>, BTreeSet<u32>) = (BTreeSet::new(), BTreeSet::new());
         while let Some(function) = ahead.pop() {
             match self.instead(function) {
                 Function::Imported(place) => drop(imports.insert(place)),
@@ -88,8 +88,7 @@ impl Kept {
                     if own.insert(place) {
                         let deeds = &deeds[place as usize];
                         ahead.extend(deeds.calls.iter().chain(&deeds.takes));
-                        self.taken
-                            .extend(deeds.takes.iter().map(|function| self.instead(*function)));
+                        taken.extend(deeds.takes.iter().map(|function| self.instead(*function)));
                         set.extend(&deeds.sets);
                     }
                 }
@@ -100,6 +99,7 @@ impl Kept {
         }
         self.imports = imports.into_iter().collect();
         self.own = own.into_iter().collect();
+        self.taken = taken;
     }
 
     /// The function that does what this one does: itself, unless it only passes on.

@@ -52,13 +52,121 @@ fn level(bytes: &[u8]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use wasmparser::{Operator, Parser, Payload};
+    use wasmtime::Store;
+    use wasmtime::component::{Component, Linker};
+
+    use super::*;
+    use crate::engine;
+
+    const LINKED: &str = include_str!("../../../tests/corpus/components/linked.wat");
+
+    /// What two calls of `run` return.
+    fn results(bytes: &[u8]) -> [u32; 2] {
+        let engine = engine::compiler().unwrap();
+        let component = Component::new(&engine, bytes).unwrap();
+        let mut linker: Linker<()> = Linker::new(&engine);
+        let length = |_: wasmtime::StoreContextMut<'_, ()>, (text,): (String,)| Ok((text.len() as u32,));
+        linker.root().func_wrap("length", length).unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1);
+        let instance = linker.instantiate(&mut store, &component).unwrap();
+        let run = instance.get_typed_func::<(), (u32,)>(&mut store, "run").unwrap();
+        [(); 2].map(|()| run.call(&mut store, ()).unwrap().0)
+    }
+
+    /// Of all modules.
+    fn count(bytes: &[u8], counted: impl Fn(&Payload<'_>) -> usize) -> usize {
+        Parser::new(0)
+            .parse_all(bytes)
+            .map(|payload| counted(&payload.unwrap()))
+            .sum()
+    }
+
+    fn operators(bytes: &[u8], counted: impl Fn(&Operator<'_>) -> bool) -> usize {
+        count(bytes, |payload| match payload {
+            Payload::CodeSectionEntry(body) => {
+                let operators = body.get_operators_reader().unwrap().into_iter();
+                operators.filter(|operator| counted(operator.as_ref().unwrap())).count()
+            }
+            _ => 0,
+        })
+    }
+
+    fn modules(bytes: &[u8]) -> usize {
+        count(bytes, |payload| {
+            usize::from(matches!(payload, Payload::ModuleSection { .. }))
+        })
+    }
+
     #[test]
-    fn try_it() {
-        let bytes = std::fs::read(std::env::var("FUSE_IN").unwrap()).unwrap();
-        let start = std::time::Instant::now();
-        let _ = super::level(&bytes).map_err(|error| println!("level: {error:#}"));
-        let out = super::fuse(&bytes).unwrap();
-        println!("{:?}", start.elapsed());
-        std::fs::write(std::env::var("FUSE_OUT").unwrap(), out).unwrap();
+    fn what_is_fused_does_the_same() {
+        let before = wat::parse_str(LINKED).unwrap();
+        let after = fuse(&before).unwrap();
+        assert_eq!((modules(&before), modules(&after)), (4, 3));
+        // The second module's start came first, then `hello!` has six bytes.
+        assert_eq!(results(&before), [2 * (108 + 6), 2 * (109 + 6)]);
+        assert_eq!(results(&after), results(&before));
+        assert_eq!(fuse(&after), None, "there is nothing left to be done");
+    }
+
+    #[test]
+    fn links_become_calls_and_constants() {
+        let before = wat::parse_str(LINKED).unwrap();
+        let after = fuse(&before).unwrap();
+        // The shim's is left.
+        let indirect = |bytes: &[u8]| operators(bytes, |operator| matches!(operator, Operator::CallIndirect { .. }));
+        assert_eq!((indirect(&before), indirect(&after)), (2, 1));
+        let read = |bytes: &[u8]| operators(bytes, |operator| matches!(operator, Operator::GlobalGet { .. }));
+        assert_eq!((read(&before), read(&after)), (5, 3), "only what is set is read");
+        let functions = |bytes: &[u8]| {
+            count(bytes, |payload| {
+                usize::from(matches!(payload, Payload::CodeSectionEntry(_)))
+            })
+        };
+        assert_eq!(
+            (functions(&before), functions(&after)),
+            (6, 4),
+            "what nobody calls is left out"
+        );
+    }
+
+    #[test]
+    fn a_component_inside_another_one_is_fused() {
+        let outer = format!("(component {})", LINKED.replace("(component", "(component $inner"));
+        assert_eq!(modules(&fuse(&wat::parse_str(outer).unwrap()).unwrap()), 3);
+    }
+
+    #[test]
+    fn what_has_another_shape_is_left_as_it_is() {
+        let changed = |from: &str, to: &str| {
+            assert!(LINKED.contains(from), "{from}");
+            let bytes = wat::parse_str(LINKED.replace(from, to)).unwrap();
+            fuse(&bytes).is_some()
+        };
+        assert!(changed("$main", "$first"));
+        // What would change what it does:
+        assert!(
+            !changed("(elem declare func $add)", "(elem func $add)"),
+            "code that fills in a table"
+        );
+        let starting = r#"(func (export "starts")) (start 2) (global (export "text")"#;
+        assert!(
+            changed(r#"(global (export "text")"#, starting),
+            "one function that starts by itself"
+        );
+        assert!(!changed("\"$imports\"", "\"$others\""), "no fix-up");
+        let twice = "(core instance (instantiate $main)) (core instance $host";
+        assert!(
+            !changed("(core instance $host", twice),
+            "a module that is instantiated twice"
+        );
+        assert!(
+            !changed(
+                "(import \"length\"",
+                "(import \"module\" (core module)) (import \"length\""
+            ),
+            "a module from elsewhere"
+        );
     }
 }

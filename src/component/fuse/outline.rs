@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use wasmparser::{
-    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentTypeRef, ExternalKind,
-    Instance, Parser, Payload,
+    CanonicalFunction, Chunk, ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentTypeRef,
+    ExternalKind, Instance, Parser, Payload,
 };
 
 use super::part::Part;
@@ -42,22 +42,35 @@ pub struct Outline<'a> {
     pub globals: Vec<Exported<'a>>,
 }
 
+/// The sections of a component itself, each of which is there as a whole; those that are modules and components are not
+/// looked into.
+pub fn sections(bytes: &[u8]) -> Result<Vec<Payload<'_>>> {
+    let mut parser = Parser::new(0);
+    let (mut sections, mut rest) = (Vec::new(), bytes);
+    while !rest.is_empty() {
+        let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
+            bail!("it is cut off");
+        };
+        rest = &rest[consumed..];
+        if let Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } =
+            &payload
+        {
+            rest = rest.get(unchecked_range.len()..).context("it is cut off")?;
+        }
+        sections.push(payload);
+    }
+    Ok(sections)
+}
+
 impl<'a> Outline<'a> {
     pub fn of(bytes: &'a [u8]) -> Result<Self> {
         let mut outline = Self::default();
-        let mut nested = 0;
-        for payload in Parser::new(0).parse_all(bytes) {
-            match payload? {
+        for payload in sections(bytes)? {
+            match payload {
                 Payload::ModuleSection { unchecked_range, .. } => {
-                    if nested == 0 {
-                        outline.modules.push(Part::of(&bytes[unchecked_range])?);
-                    }
-                    nested += 1;
+                    outline.modules.push(Part::of(&bytes[unchecked_range])?);
                 }
-                Payload::ComponentSection { .. } => nested += 1,
-                Payload::End(_) if nested > 0 => nested -= 1,
-                payload if nested == 0 => outline.read(payload)?,
-                _ => {}
+                payload => outline.read(payload)?,
             }
         }
         Ok(outline)

@@ -11,10 +11,10 @@ use wasm_encoder::{
 };
 use wasmparser::{
     CanonicalFunction, ComponentAlias, ComponentAliasSectionReader, CustomSectionReader, ExternalKind, Instance,
-    InstanceSectionReader, Parser, Payload,
+    InstanceSectionReader, Payload,
 };
 
-use super::outline::{CoreInstance, Exported, Function, Outline};
+use super::outline::{CoreInstance, Exported, Function, Outline, sections};
 use super::shim::{self, Shim};
 use super::whole::Whole;
 
@@ -36,9 +36,7 @@ pub struct Uses<'a> {
 impl<'a> Uses<'a> {
     pub fn of(bytes: &[u8], outline: &Outline<'a>, shim: &Shim) -> Result<Self> {
         let mut search = Search(Self::default());
-        search
-            .parse_component(&mut Component::new(), Parser::new(0), bytes)
-            .map_err(into_anyhow)?;
+        go_through(&mut search, bytes)?;
         let mut uses = search.0;
         if let CoreInstance::Bag(items) = &outline.instances[shim.functions as usize] {
             let functions = items.iter().filter(|item| item.kind == ExternalKind::Func);
@@ -109,7 +107,6 @@ pub fn rewrite(
     whole: &Whole<'_>,
     module: &Module,
 ) -> Result<Vec<u8>> {
-    let mut component = Component::new();
     let mut rewriting = Rewriting {
         outline,
         shim,
@@ -123,17 +120,13 @@ pub fn rewrite(
         tables: Numbering::default(),
         memories: Numbering::default(),
     };
-    rewriting
-        .parse_component(&mut component, Parser::new(0), bytes)
-        .map_err(into_anyhow)?;
-    Ok(component.finish())
+    Ok(go_through(&mut rewriting, bytes)?.finish())
 }
 
 /// The component with other components in it, as far as there are others for them; None if there are none.
 pub fn within(bytes: &[u8], change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
     let mut changing = Changing { change, changed: false };
-    let mut component = Component::new();
-    changing.parse_component(&mut component, Parser::new(0), bytes).ok()?;
+    let component = go_through(&mut changing, bytes).ok()?;
     changing.changed.then(|| component.finish())
 }
 
@@ -162,6 +155,16 @@ impl<F: Fn(&[u8]) -> Option<Vec<u8>>> ReencodeComponent for Changing<F> {
         }
         Ok(())
     }
+}
+
+/// What somebody who looks at each section makes of a component.
+fn go_through(who: &mut impl ReencodeComponent<Error = anyhow::Error>, bytes: &[u8]) -> Result<Component> {
+    let mut component = Component::new();
+    for section in sections(bytes)? {
+        who.parse_component_payload(&mut component, section, bytes)
+            .map_err(into_anyhow)?;
+    }
+    Ok(component)
 }
 
 fn into_anyhow(error: Error<anyhow::Error>) -> anyhow::Error {
