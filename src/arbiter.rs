@@ -24,7 +24,7 @@ use crate::fault::{Fault, Kind, Result};
 use crate::identity::{self, Identity};
 use crate::listener::Listener;
 use crate::worker::Orders;
-use crate::{log, units};
+use crate::{glibc, log, units};
 
 /// The name of the hidden command that a worker is started with.
 pub const WORKER_COMMAND: &str = "worker";
@@ -445,6 +445,9 @@ fn spawn(identity: Option<Identity>) -> std::io::Result<Child> {
         .arg(WORKER_COMMAND)
         .stdin(Stdio::piped())
         .kill_on_drop(true);
+    if let Some(tunables) = glibc::tunables() {
+        command.env(glibc::VARIABLE, tunables);
+    }
     if let Some(identity) = identity {
         // The groups of the arbiter's user are given up with it.
         command.gid(identity.group).uid(identity.user);

@@ -24,6 +24,7 @@ mod environ;
 mod fault;
 mod flow;
 mod gate;
+mod glibc;
 mod harden;
 mod identity;
 mod links;

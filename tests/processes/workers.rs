@@ -51,6 +51,38 @@ fn one_for_each_core_if_not_asked() {
     assert_eq!(server.workers().len(), cores);
 }
 
+/// What a worker's glibc was told when it started. It takes the list apart where it is, at its colons.
+fn tunables(value: Option<&str>) -> Vec<String> {
+    let guest = guest("rust");
+    let server = Server::from_command(&[&guest, "--workers", "1"], |command| match value {
+        Some(value) => command.env("GLIBC_TUNABLES", value),
+        None => command.env_remove("GLIBC_TUNABLES"),
+    });
+    server.wait_for_log_times(BOOTING, 1);
+    assert_eq!(server.get("/hello/x").status(), 200);
+    let environment = std::fs::read_to_string(format!("/proc/{}/environ", server.workers()[0])).unwrap();
+    let words = environment
+        .split(['\0', ':'])
+        .map(|word| word.trim_start_matches("GLIBC_TUNABLES="));
+    words
+        .filter(|word| word.starts_with("glibc."))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn a_processor_that_copies_slowly_by_one_instruction_is_not_asked_to() {
+    let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap();
+    let mut ours = vec!["glibc.cpu.x86_rep_movsb_threshold=1099511627776"];
+    ours.retain(|_| processor.contains("AuthenticAMD"));
+    assert_eq!(tunables(None), ours);
+    // What a person sets stays, and wins.
+    let given = "glibc.malloc.arena_max=2";
+    assert_eq!(tunables(Some(given)), [&[given], &*ours].concat());
+    let given = "glibc.cpu.x86_rep_movsb_threshold=8192";
+    assert_eq!(tunables(Some(given)), [given]);
+}
+
 /// How many connections to this port a process holds.
 fn connections(pid: u32, port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
