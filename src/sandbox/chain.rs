@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::input::Input;
 use super::label::Label;
 use super::link::{Link, Orders};
+use super::ticker::Ticker;
 use crate::vars::Vars;
 use crate::{engine, log};
 
@@ -58,12 +59,14 @@ impl Chain {
             .collect();
         let (budget, shares) = options.memory.divide(&wishes);
         let budget = Arc::new(budget);
+        let ticker = Arc::new(Ticker::start(engine::TICK)?);
         let links: Vec<_> = orders
             .into_iter()
             .zip(shares)
             .map(|(orders, share)| {
                 let name = orders.component.name.clone();
-                Link::load(orders, share, budget.clone()).map_err(|error| anyhow::anyhow!("{name}: {error:#}"))
+                Link::load(orders, share, budget.clone(), ticker.clone())
+                    .map_err(|error| anyhow::anyhow!("{name}: {error:#}"))
             })
             .collect::<anyhow::Result<_>>()?;
         Ok(Arc::new(Self {

@@ -32,7 +32,7 @@ pub struct Instances {
     share: Share,
     budget: Arc<Budget>,
     usual: Arc<Usual>,
-    ticker: Ticker,
+    ticker: Arc<Ticker>,
     /// Those that wait for a request, the one used last at the end: the fresh one that was prepared, and those that
     /// `--max-requests` lets live on.
     idle: Mutex<Vec<Idle>>,
@@ -78,6 +78,7 @@ impl Instances {
         grants: Grants,
         share: Share,
         budget: Arc<Budget>,
+        ticker: Arc<Ticker>,
     ) -> wasmtime::Result<Self> {
         let engine = engine::runner(
             &prepared.needs,
@@ -85,13 +86,14 @@ impl Instances {
             units::in_memory(limits.max_memory),
             units::in_memory(limits.max_stack),
         )?;
+        ticker.add(&engine);
         let component = component::map(&engine, &prepared.code)?;
         let linker = state::linker(&engine, prepared.wasi)?;
         Ok(Self {
             name,
             pre: MiddlewarePre::new(linker.instantiate_pre(&component)?)?,
             wasi: prepared.wasi,
-            ticker: Ticker::start(&engine, engine::TICK)?,
+            ticker,
             slots: Arc::new(Semaphore::new(share.slots as usize)),
             share,
             budget,

@@ -15,6 +15,7 @@ use super::grants::Grants;
 use super::instances::{Instances, Lease};
 use super::label::Label;
 use super::limits::Limits;
+use super::ticker::Ticker;
 use crate::component::Prepared;
 use crate::log;
 
@@ -51,7 +52,7 @@ pub struct Failed {
 
 impl Link {
     /// Maps the compiled code and makes it ready to run, with its share of what the worker has.
-    pub fn load(orders: Orders, share: Share, budget: Arc<Budget>) -> wasmtime::Result<Self> {
+    pub fn load(orders: Orders, share: Share, budget: Arc<Budget>, ticker: Arc<Ticker>) -> wasmtime::Result<Self> {
         let Orders {
             component,
             limits,
@@ -59,7 +60,7 @@ impl Link {
             fail_open,
         } = orders;
         let name: Arc<str> = component.name.as_str().into();
-        let instances = Instances::load(name.clone(), &component, limits, grants, share, budget)?;
+        let instances = Instances::load(name.clone(), &component, limits, grants, share, budget, ticker)?;
         Ok(Self {
             name,
             fail_open,

@@ -1,41 +1,55 @@
-//! The thread that advances an engine's epoch, so that a guest that computes lets others run and can be ended.
+//! The thread that advances the epochs of a worker's engines, so that a guest that computes lets others run and can be ended.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use wasmtime::Engine;
+use anyhow::Context;
+use wasmtime::{Engine, EngineWeak};
 
 /// Ticks without any guest at work, after which the thread sleeps until there is one. Waking it costs a
 /// system call, so a pause between two requests is not enough.
 const IDLE_TICKS: u32 = 1_000;
 
-/// One for all guests of an engine: a thread or a timer for each request would cost more than the request.
+/// One for all guests of all links: a thread or a timer for each request would cost more than the request, and every thread
+/// that runs on another core has to be told of each change that an instance makes to the worker's memory.
 pub struct Ticker {
     shared: Arc<Shared>,
     thread: Thread,
 }
 
 struct Shared {
+    engines: Mutex<Vec<EngineWeak>>,
     guests: AtomicUsize,
     asleep: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Shared {
+    fn tick(&self) {
+        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        for engine in engines.iter().filter_map(EngineWeak::upgrade) {
+            engine.increment_epoch();
+        }
+    }
 }
 
 impl Ticker {
-    pub fn start(engine: &Engine, tick: Duration) -> wasmtime::Result<Self> {
+    pub fn start(tick: Duration) -> anyhow::Result<Self> {
         let shared = Arc::new(Shared {
+            engines: Mutex::new(Vec::new()),
             guests: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         });
-        let (state, engine) = (shared.clone(), engine.weak());
+        let state = shared.clone();
         let thread = std::thread::Builder::new()
             .name("epoch".into())
             .spawn(move || {
                 let mut idle = 0;
-                while let Some(engine) = engine.upgrade() {
-                    engine.increment_epoch();
-                    drop(engine);
+                while !state.ended.load(Ordering::SeqCst) {
+                    state.tick();
                     idle = match state.guests.load(Ordering::SeqCst) {
                         0 => idle + 1,
                         _ => 0,
@@ -51,10 +65,16 @@ impl Ticker {
                     std::thread::sleep(tick);
                 }
             })
-            .map_err(|error| wasmtime::Error::msg(format!("cannot start the epoch thread: {error}")))?
+            .context("cannot start the epoch thread")?
             .thread()
             .clone();
         Ok(Self { shared, thread })
+    }
+
+    /// Advances this engine's epoch as well, for as long as there is the engine.
+    pub fn add(&self, engine: &Engine) {
+        let mut engines = self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.push(engine.weak());
     }
 
     /// Keeps the ticker awake while a guest is at work.
@@ -69,6 +89,7 @@ impl Ticker {
 
 impl Drop for Ticker {
     fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
         self.thread.unpark();
     }
 }

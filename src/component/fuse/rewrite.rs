@@ -264,7 +264,7 @@ impl Rewriting<'_, '_> {
         };
         self.modules.next(module.is_some());
         if let Some(module) = module {
-            component.section(&ModuleSection(&*module));
+            component.section(&ModuleSection(&module));
         }
         Ok(())
     }
