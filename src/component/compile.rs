@@ -24,6 +24,8 @@ pub const COMMAND: &str = "compile-component";
 
 /// How often a compiler is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// What it says where there is no memory left for the threads that it compiles in.
+const NO_THREAD: &str = "Resource temporarily unavailable";
 /// What is read of a compiler's last words.
 const LAST_WORDS: u64 = 4 << 10;
 
@@ -103,7 +105,7 @@ fn explain(name: &str, status: Option<ExitStatus>, said: &str, limits: &CompileL
         Some(code) if code == Kind::Malformed as i32 => {
             Fault::new(Kind::Malformed, format!("{name} is no valid component: {said}"))
         }
-        Some(code) if code != Kind::TooLarge as i32 => Fault::new(
+        Some(code) if code != Kind::TooLarge as i32 && !said.contains(NO_THREAD) => Fault::new(
             Kind::Internal,
             format!("{name}: the compiler ended with exit status {code}: {said}"),
         ),
@@ -155,8 +157,8 @@ fn serve(bounds: &str) -> Result<()> {
 /// The code of the component as it is worth compiling. Whatever is wrong with it is said of the component as it is.
 fn code(engine: &Engine, component: &[u8]) -> wasmtime::Result<Vec<u8>> {
     // What is left out of it must be valid too.
-    let valid = Validator::new().validate_all(component).is_ok();
-    let fused = if valid { fuse::fuse(component) } else { None };
+    let worth = fuse::is_worth_trying(component) && Validator::new().validate_all(component).is_ok();
+    let fused = if worth { fuse::fuse(component) } else { None };
     match fused.map(|fused| engine.precompile_component(&fused)) {
         Some(Ok(code)) => Ok(code),
         _ => engine.precompile_component(component),

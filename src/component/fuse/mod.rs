@@ -23,12 +23,31 @@ mod shim;
 mod whole;
 
 use anyhow::Result;
+use wasmparser::Payload;
 
 use kept::Kept;
 use outline::Outline;
 use rewrite::Uses;
 use shim::Shim;
 use whole::Whole;
+
+/// A shim, a fix-up, and two modules that are fused.
+const LEAST_MODULES: usize = 4;
+
+/// Whether there is any point in trying, which takes as much memory as there is code: there are modules enough.
+pub fn is_worth_trying(bytes: &[u8]) -> bool {
+    let Ok(sections) = outline::sections(bytes) else {
+        return false;
+    };
+    let modules = sections
+        .iter()
+        .filter(|section| matches!(section, Payload::ModuleSection { .. }));
+    modules.count() >= LEAST_MODULES
+        || sections.into_iter().any(|section| match section {
+            Payload::ComponentSection { unchecked_range, .. } => is_worth_trying(&bytes[unchecked_range]),
+            _ => false,
+        })
+}
 
 /// The component with its modules fused, and those of the components in it, as far as they have the shape for it. It has
 /// to be a valid one. None if there is nothing to be done.
@@ -52,7 +71,7 @@ fn level(bytes: &[u8]) -> Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use wasmparser::{Operator, Parser, Payload};
+    use wasmparser::{Operator, Parser};
     use wasmtime::Store;
     use wasmtime::component::{Component, Linker};
 
@@ -108,6 +127,7 @@ mod tests {
         assert_eq!(results(&before), [2 * (108 + 6), 2 * (109 + 6)]);
         assert_eq!(results(&after), results(&before));
         assert_eq!(fuse(&after), None, "there is nothing left to be done");
+        assert_eq!((is_worth_trying(&before), is_worth_trying(&after)), (true, false));
     }
 
     #[test]
@@ -134,7 +154,9 @@ mod tests {
     #[test]
     fn a_component_inside_another_one_is_fused() {
         let outer = format!("(component {})", LINKED.replace("(component", "(component $inner"));
-        assert_eq!(modules(&fuse(&wat::parse_str(outer).unwrap()).unwrap()), 3);
+        let outer = wat::parse_str(outer).unwrap();
+        assert!(is_worth_trying(&outer));
+        assert_eq!(modules(&fuse(&outer).unwrap()), 3);
     }
 
     #[test]
