@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use crate::harness::{Client, Response, Server, guest, resident_bytes, wait_until_resident};
+use crate::harness::{Client, Response, Server, command, guest, resident_bytes, wait_until_resident};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -310,4 +310,29 @@ fn flask() {
 #[test]
 fn django() {
     answers("django");
+}
+
+#[test]
+fn modules_that_are_linked_to_each_other_are_compiled_as_one() {
+    // One module with all code, its shims, a fix-up, and what componentize-qjs and wasmtime put beside them.
+    for (name, modules) in [("python", 3), ("javascript", 6), ("go", 3), ("rust", 3)] {
+        let cache = tempfile::tempdir().unwrap();
+        let compiled = command(&["compile", &guest(name)])
+            .env("WSGI_HOST_CACHE_DIR", cache.path())
+            .output()
+            .unwrap();
+        assert!(compiled.status.success(), "{compiled:?}");
+        let files = std::fs::read_dir(cache.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let mut code = files.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm"));
+        let code = std::fs::read(code.next().unwrap()).unwrap();
+        // What has no function of its own has no symbol either.
+        let has = |module: usize| {
+            let symbol = format!("wasm[{module}]::");
+            code.windows(symbol.len()).any(|window| window == symbol.as_bytes())
+        };
+        assert!(has(0), "{name}");
+        assert_eq!((modules..20).find(|module| has(*module)), None, "{name}");
+    }
 }

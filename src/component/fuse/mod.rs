@@ -31,6 +31,9 @@ use rewrite::Uses;
 use shim::Shim;
 use whole::Whole;
 
+/// What is made of a component here; the cache tells code by it. To be raised with every change to that.
+pub const FORM: [u8; 1] = [1];
+
 /// A shim, a fix-up, and two modules that are fused.
 const LEAST_MODULES: usize = 4;
 
