@@ -19,7 +19,9 @@ mod numbers;
 mod outline;
 mod part;
 mod rewrite;
+mod sections;
 mod shim;
+mod uses;
 mod whole;
 
 use anyhow::Result;
@@ -27,8 +29,8 @@ use wasmparser::Payload;
 
 use kept::Kept;
 use outline::Outline;
-use rewrite::Uses;
 use shim::Shim;
+use uses::Uses;
 use whole::Whole;
 
 /// What is made of a component here; the cache tells code by it. To be raised with every change to that.
@@ -39,7 +41,7 @@ const LEAST_MODULES: usize = 4;
 
 /// Whether there is any point in trying, which takes as much memory as there is code: there are modules enough.
 pub fn is_worth_trying(bytes: &[u8]) -> bool {
-    let Ok(sections) = outline::sections(bytes) else {
+    let Ok(sections) = sections::sections(bytes) else {
         return false;
     };
     let modules = sections

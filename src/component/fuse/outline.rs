@@ -1,12 +1,15 @@
 //! A component's core modules and instances, and where each of its core items comes from.
 
+use std::collections::HashMap;
+
 use anyhow::{Context, Result, bail, ensure};
 use wasmparser::{
-    CanonicalFunction, Chunk, ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentTypeRef,
-    ExternalKind, Instance, Parser, Payload,
+    CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentTypeRef, Export,
+    ExternalKind, Instance, Payload,
 };
 
 use super::part::Part;
+use super::sections::sections;
 
 /// An export of a core instance.
 #[derive(Clone, Copy)]
@@ -25,11 +28,11 @@ pub enum Function<'a> {
 pub enum CoreInstance<'a> {
     Of {
         module: u32,
-        /// Name and instance.
-        arguments: Vec<(&'a str, u32)>,
+        /// Instances by the names that the module imports from.
+        arguments: HashMap<&'a str, u32>,
     },
     /// A bag of items of the component.
-    Bag(Vec<wasmparser::Export<'a>>),
+    Bag(HashMap<&'a str, Export<'a>>),
 }
 
 #[derive(Default)]
@@ -40,26 +43,6 @@ pub struct Outline<'a> {
     pub tables: Vec<Exported<'a>>,
     pub memories: Vec<Exported<'a>>,
     pub globals: Vec<Exported<'a>>,
-}
-
-/// The sections of a component itself, each of which is there as a whole; those that are modules and components are not
-/// looked into.
-pub fn sections(bytes: &[u8]) -> Result<Vec<Payload<'_>>> {
-    let mut parser = Parser::new(0);
-    let (mut sections, mut rest) = (Vec::new(), bytes);
-    while !rest.is_empty() {
-        let Chunk::Parsed { consumed, payload } = parser.parse(rest, true)? else {
-            bail!("it is cut off");
-        };
-        rest = &rest[consumed..];
-        if let Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } =
-            &payload
-        {
-            rest = rest.get(unchecked_range.len()..).context("it is cut off")?;
-        }
-        sections.push(payload);
-    }
-    Ok(sections)
 }
 
 impl<'a> Outline<'a> {
@@ -85,7 +68,9 @@ impl<'a> Outline<'a> {
                             module: module_index,
                             arguments: args.iter().map(|argument| (argument.name, argument.index)).collect(),
                         },
-                        Instance::FromExports(items) => CoreInstance::Bag(items.into_vec()),
+                        Instance::FromExports(items) => {
+                            CoreInstance::Bag(items.iter().map(|item| (item.name, *item)).collect())
+                        }
                     });
                 }
             }
@@ -156,21 +141,19 @@ impl<'a> Outline<'a> {
     pub fn argument(&self, instance: u32, name: &str) -> Result<u32> {
         match self.instances.get(instance as usize) {
             Some(CoreInstance::Of { arguments, .. }) => arguments
-                .iter()
-                .find(|(given, _)| *given == name)
-                .map(|(_, instance)| *instance)
+                .get(name)
+                .copied()
                 .with_context(|| format!("core instance {instance} is given no {name}")),
             _ => bail!("core instance {instance} is none of a module"),
         }
     }
 
     /// What a bag has under a name.
-    pub fn item(&self, instance: u32, name: &str) -> Result<&wasmparser::Export<'a>> {
+    pub fn item(&self, instance: u32, name: &str) -> Result<&Export<'a>> {
         let Some(CoreInstance::Bag(items)) = self.instances.get(instance as usize) else {
             bail!("core instance {instance} is missing");
         };
-        let found = items.iter().find(|item| item.name == name);
-        found.with_context(|| format!("there is no {name}"))
+        items.get(name).with_context(|| format!("there is no {name}"))
     }
 
     /// The instance of a module that exports a table, seen through bags.

@@ -1,7 +1,7 @@
 //! The component around the modules: the same one, less what was there to link them.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use anyhow::{Context, Result, anyhow};
 use wasm_encoder::reencode::{Error, Reencode, ReencodeComponent, component_utils};
@@ -14,91 +14,17 @@ use wasmparser::{
     InstanceSectionReader, Payload,
 };
 
-use super::outline::{CoreInstance, Exported, Function, Outline, sections};
+use super::outline::{CoreInstance, Exported, Outline};
+use super::sections::{Read, go_through, into_anyhow};
 use super::shim::{self, Shim};
+use super::uses::Uses;
 use super::whole::Whole;
 
-type Result_<T> = Result<T, Error<anyhow::Error>>;
-
+/// The numbers of sections, as the binary format has them.
 const MODULE_SECTION: u8 = 1;
 const COMPONENT_SECTION: u8 = 4;
 
-/// The core items that the component itself refers to, by their numbers there.
-#[derive(Default)]
-pub struct Uses<'a> {
-    functions: BTreeSet<u32>,
-    tables: BTreeSet<u32>,
-    memories: BTreeSet<u32>,
-    /// What of this the fused module has to export.
-    exports: Vec<Exported<'a>>,
-}
-
-impl<'a> Uses<'a> {
-    pub fn of(bytes: &[u8], outline: &Outline<'a>, shim: &Shim) -> Result<Self> {
-        let mut search = Search(Self::default());
-        go_through(&mut search, bytes)?;
-        let mut uses = search.0;
-        if let CoreInstance::Bag(items) = &outline.instances[shim.functions as usize] {
-            let functions = items.iter().filter(|item| item.kind == ExternalKind::Func);
-            uses.functions.extend(functions.map(|item| item.index));
-        }
-        let functions = uses
-            .functions
-            .iter()
-            .filter_map(|index| match &outline.functions[*index as usize] {
-                Function::Exported(exported) => Some(exported),
-                Function::Made => None,
-            });
-        let tables = uses.tables.iter().map(|index| &outline.tables[*index as usize]);
-        let memories = uses.memories.iter().map(|index| &outline.memories[*index as usize]);
-        uses.exports = functions
-            .chain(tables)
-            .chain(memories)
-            .filter(|exported| exported.instance != shim.instance)
-            .copied()
-            .collect();
-        Ok(uses)
-    }
-
-    pub fn exports(&self) -> impl Iterator<Item = Exported<'a>> {
-        self.exports.iter().copied()
-    }
-}
-
-/// Goes through a component for its uses, and writes nothing that anybody reads.
-struct Search<'a>(Uses<'a>);
-
-impl Reencode for Search<'_> {
-    type Error = anyhow::Error;
-
-    fn function_index(&mut self, index: u32) -> Result_<u32> {
-        self.0.functions.insert(index);
-        Ok(index)
-    }
-
-    fn table_index(&mut self, index: u32) -> Result_<u32> {
-        self.0.tables.insert(index);
-        Ok(index)
-    }
-
-    fn memory_index(&mut self, index: u32) -> Result_<u32> {
-        self.0.memories.insert(index);
-        Ok(index)
-    }
-}
-
-impl ReencodeComponent for Search<'_> {
-    fn parse_component_payload(&mut self, component: &mut Component, payload: Payload<'_>, all: &[u8]) -> Result_<()> {
-        match payload {
-            Payload::InstanceSection(_)
-            | Payload::ModuleSection { .. }
-            | Payload::ComponentSection { .. }
-            | Payload::CustomSection(_) => Ok(()),
-            payload => component_utils::parse_component_payload(self, component, payload, all),
-        }
-    }
-}
-
+/// The whole component, where the fused module takes the place of the first of those that it was made of.
 pub fn rewrite(
     bytes: &[u8],
     outline: &Outline<'_>,
@@ -113,6 +39,7 @@ pub fn rewrite(
         uses,
         whole,
         module,
+        places: places(outline, shim),
         fused: None,
         modules: Numbering::default(),
         instances: Numbering::default(),
@@ -141,7 +68,7 @@ impl<F> Reencode for Changing<F> {
 }
 
 impl<F: Fn(&[u8]) -> Option<Vec<u8>>> ReencodeComponent for Changing<F> {
-    fn parse_component_payload(&mut self, component: &mut Component, payload: Payload<'_>, all: &[u8]) -> Result_<()> {
+    fn parse_component_payload(&mut self, component: &mut Component, payload: Payload<'_>, all: &[u8]) -> Read<()> {
         if let Some((id, range)) = payload.as_section() {
             let old = &all[range];
             let new = if id == COMPONENT_SECTION {
@@ -154,23 +81,6 @@ impl<F: Fn(&[u8]) -> Option<Vec<u8>>> ReencodeComponent for Changing<F> {
             component.section(&RawSection { id, data });
         }
         Ok(())
-    }
-}
-
-/// What somebody who looks at each section makes of a component.
-fn go_through(who: &mut impl ReencodeComponent<Error = anyhow::Error>, bytes: &[u8]) -> Result<Component> {
-    let mut component = Component::new();
-    for section in sections(bytes)? {
-        who.parse_component_payload(&mut component, section, bytes)
-            .map_err(into_anyhow)?;
-    }
-    Ok(component)
-}
-
-fn into_anyhow(error: Error<anyhow::Error>) -> anyhow::Error {
-    match error {
-        Error::UserError(error) => error,
-        other => anyhow!("{other}"),
     }
 }
 
@@ -193,7 +103,7 @@ impl Numbering {
         self.new.len() as u32
     }
 
-    fn get(&self, what: &str, old: u32) -> Result_<u32> {
+    fn get(&self, what: &str, old: u32) -> Read<u32> {
         let new = self.new.get(old as usize).copied().flatten();
         new.ok_or_else(|| Error::UserError(anyhow!("{what} {old} is used, and not there")))
     }
@@ -205,6 +115,8 @@ struct Rewriting<'r, 'a> {
     uses: &'r Uses<'a>,
     whole: &'r Whole<'a>,
     module: &'r Module,
+    /// What becomes of each module.
+    places: HashMap<u32, Place>,
     /// The new number of the instance of the fused module, once it is there.
     fused: Option<u32>,
     modules: Numbering,
@@ -214,6 +126,7 @@ struct Rewriting<'r, 'a> {
     memories: Numbering,
 }
 
+#[derive(Clone, Copy)]
 enum Place {
     Shim,
     Fixup,
@@ -223,30 +136,37 @@ enum Place {
     },
 }
 
-impl Rewriting<'_, '_> {
-    /// What becomes of an instance of a module.
-    fn place(&self, instance: u32) -> Option<Place> {
-        let fused = |instance: u32| {
-            self.outline.part(instance).is_some() && instance != self.shim.instance && instance != self.shim.fixup
-        };
-        if instance == self.shim.instance {
-            Some(Place::Shim)
-        } else if instance == self.shim.fixup {
-            Some(Place::Fixup)
+/// What becomes of each module that is instantiated.
+fn places(outline: &Outline<'_>, shim: &Shim) -> HashMap<u32, Place> {
+    let mut places = HashMap::new();
+    let mut first = true;
+    for (instance, of) in (0..).zip(&outline.instances) {
+        let CoreInstance::Of { module, .. } = of else { continue };
+        let place = if instance == shim.instance {
+            Place::Shim
+        } else if instance == shim.fixup {
+            Place::Fixup
         } else {
-            fused(instance).then(|| Place::Fused {
-                first: !(0..instance).any(fused),
-            })
+            Place::Fused {
+                first: std::mem::take(&mut first),
+            }
+        };
+        places.insert(*module, place);
+    }
+    places
+}
+
+impl Rewriting<'_, '_> {
+    /// What becomes of an instance, unless it is a bag.
+    fn place(&self, instance: u32) -> Option<Place> {
+        match self.outline.instances.get(instance as usize)? {
+            CoreInstance::Of { module, .. } => self.places.get(module).copied(),
+            CoreInstance::Bag(_) => None,
         }
     }
 
     fn module(&mut self, component: &mut Component, bytes: &[u8]) -> Result<()> {
-        let old = self.modules.old();
-        let mut instances = (0..).zip(&self.outline.instances);
-        let instance = instances
-            .find(|(_, instance)| matches!(instance, CoreInstance::Of { module, .. } if *module == old))
-            .and_then(|(instance, _)| self.place(instance));
-        let module = match instance {
+        let module = match self.places.get(&self.modules.old()) {
             Some(Place::Shim) => Some(Cow::Owned(self.shim.module()?)),
             Some(Place::Fixup) => Some(Cow::Owned(
                 self.shim.fixup_module(self.whole.started_last().as_deref())?,
@@ -269,7 +189,7 @@ impl Rewriting<'_, '_> {
         Ok(())
     }
 
-    fn instances(&mut self, section: InstanceSectionReader<'_>) -> Result_<InstanceSection> {
+    fn instances(&mut self, section: InstanceSectionReader<'_>) -> Read<InstanceSection> {
         let mut instances = InstanceSection::new();
         for instance in section {
             let old = self.instances.old();
@@ -316,7 +236,7 @@ impl Rewriting<'_, '_> {
         Ok(instances)
     }
 
-    fn aliases(&mut self, section: ComponentAliasSectionReader<'_>) -> Result_<ComponentAliasSection> {
+    fn aliases(&mut self, section: ComponentAliasSectionReader<'_>) -> Read<ComponentAliasSection> {
         let mut aliases = ComponentAliasSection::new();
         for alias in section {
             let ComponentAlias::CoreInstanceExport {
@@ -371,15 +291,15 @@ impl Rewriting<'_, '_> {
 impl Reencode for Rewriting<'_, '_> {
     type Error = anyhow::Error;
 
-    fn function_index(&mut self, index: u32) -> Result_<u32> {
+    fn function_index(&mut self, index: u32) -> Read<u32> {
         self.functions.get("core function", index)
     }
 
-    fn table_index(&mut self, index: u32) -> Result_<u32> {
+    fn table_index(&mut self, index: u32) -> Read<u32> {
         self.tables.get("table", index)
     }
 
-    fn memory_index(&mut self, index: u32) -> Result_<u32> {
+    fn memory_index(&mut self, index: u32) -> Read<u32> {
         self.memories.get("memory", index)
     }
 }
@@ -403,7 +323,7 @@ impl ReencodeComponent for Rewriting<'_, '_> {
             .unwrap_or(u32::MAX)
     }
 
-    fn parse_component_payload(&mut self, component: &mut Component, payload: Payload<'_>, all: &[u8]) -> Result_<()> {
+    fn parse_component_payload(&mut self, component: &mut Component, payload: Payload<'_>, all: &[u8]) -> Read<()> {
         match payload {
             Payload::ModuleSection { unchecked_range, .. } => {
                 self.module(component, &all[unchecked_range])
@@ -437,7 +357,7 @@ impl ReencodeComponent for Rewriting<'_, '_> {
         &mut self,
         section: &mut CanonicalFunctionSection,
         function: CanonicalFunction,
-    ) -> Result_<()> {
+    ) -> Read<()> {
         if !matches!(function, CanonicalFunction::Lift { .. }) {
             self.functions.next(true);
         }
@@ -449,7 +369,7 @@ impl ReencodeComponent for Rewriting<'_, '_> {
         &mut self,
         component: &mut Component,
         section: CustomSectionReader<'_>,
-    ) -> Result_<()> {
+    ) -> Read<()> {
         if section.name() != "component-name" {
             component.section(&self.custom_section(section)?);
         }

@@ -12,8 +12,8 @@ use super::constant::Constant;
 use super::numbers::{Function, Item, Numbers, Types};
 use super::outline::{Exported, Function as Origin, Outline};
 use super::part::Part;
-use super::rewrite::Uses;
 use super::shim::{self, Shim};
+use super::uses::Uses;
 
 /// A function that one of the parts defines.
 pub struct Own<'a> {
