@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use wasmparser::Operator;
 
 use super::numbers::{Function, Item};
+use super::part::{self, Slot};
 use super::whole::{Own, Whole};
 
 /// What the code of a function does that matters to others.
@@ -156,25 +157,12 @@ fn look_through(whole: &Whole<'_>) -> Result<(Vec<Deeds>, bool)> {
 
 /// The table and the slot there, if all that a function does is to hand its parameters to the function in it.
 fn called_through_table(whole: &Whole<'_>, own: &Own<'_>) -> Result<Option<(u32, u32)>> {
+    let parameters = whole.types.all[own.ty as usize].params().len();
+    let Some(Slot { ty, table, slot }) = part::passes_on(&own.body, parameters)? else {
+        return Ok(None);
+    };
     let numbers = &whole.numbers[&own.instance];
-    let mut operators = own.body.get_operators_reader()?;
-    for parameter in 0..whole.types.all[own.ty as usize].params().len() as u32 {
-        if !matches!(operators.read()?, Operator::LocalGet { local_index } if local_index == parameter) {
-            return Ok(None);
-        }
-    }
-    let Operator::I32Const { value } = operators.read()? else {
-        return Ok(None);
-    };
-    let Operator::CallIndirect {
-        type_index,
-        table_index,
-    } = operators.read()?
-    else {
-        return Ok(None);
-    };
-    let same = numbers.types.get(type_index as usize) == Some(&own.ty);
-    let last = matches!(operators.read()?, Operator::End) && operators.eof();
-    let table = numbers.tables.get(table_index as usize).filter(|_| same && last);
-    Ok(table.map(|table| (*table, value.cast_unsigned())))
+    let same = numbers.types.get(ty as usize) == Some(&own.ty);
+    let table = numbers.tables.get(table as usize).filter(|_| same);
+    Ok(table.map(|table| (*table, slot)))
 }

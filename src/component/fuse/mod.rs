@@ -57,7 +57,7 @@ pub fn is_worth_trying(bytes: &[u8]) -> bool {
 /// The component with its modules fused, and those of the components in it, as far as they have the shape for it. It has
 /// to be a valid one. None if there is nothing to be done.
 pub fn fuse(bytes: &[u8]) -> Option<Vec<u8>> {
-    let inside = rewrite::within(bytes, fuse);
+    let inside = sections::within(bytes, fuse);
     match level(inside.as_deref().unwrap_or(bytes)) {
         Ok(fused) => Some(fused),
         Err(_) => inside,
@@ -183,6 +183,28 @@ mod tests {
             "one function that starts by itself"
         );
         assert!(!changed("\"$imports\"", "\"$others\""), "no fix-up");
+        assert!(
+            !changed("i32.const 0\n      call_indirect", "i32.const 1\n      call_indirect"),
+            "a shim of another place"
+        );
+        assert!(
+            !changed("(elem (table $shim) (i32.const 0)", "(elem (table $shim) (i32.const 1)"),
+            "a place left out"
+        );
+        let data = r#"(data (i32.const 32) "x")"#;
+        let started = LINKED.replace(r#"(global (export "text")"#, starting);
+        let own = started.replace("(start 2)", &format!("(start 2) {data}"));
+        assert!(
+            fuse(&wat::parse_str(own).unwrap()).is_some(),
+            "data of the one that starts"
+        );
+        let mark = r#"(data $mark "!")"#;
+        let later = started.replace(mark, &format!("{mark} {data}"));
+        assert_eq!(
+            fuse(&wat::parse_str(later).unwrap()),
+            None,
+            "data that come after a start"
+        );
         let twice = "(core instance (instantiate $main)) (core instance $host";
         assert!(
             !changed("(core instance $host", twice),

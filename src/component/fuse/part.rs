@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 use wasmparser::{
-    CompositeInnerType, Data, Element, ExternalKind, FuncType, FunctionBody, Global, Import, KnownCustom, MemoryType,
-    Name, Parser, Payload, TableInit, TableType, TypeRef,
+    CompositeInnerType, ConstExpr, Data, Element, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody,
+    Global, Import, KnownCustom, MemoryType, Name, Operator, Parser, Payload, TableInit, TableType, TypeRef,
 };
 
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub struct Part<'a> {
     pub memories: Vec<MemoryType>,
     pub globals: Vec<Global<'a>>,
     pub exports: HashMap<&'a str, (ExternalKind, u32)>,
-    pub elements: Vec<Element<'a>>,
+    pub fillings: Vec<Filling<'a>>,
     pub bodies: Vec<FunctionBody<'a>>,
     pub data: Vec<Data<'a>>,
     /// What runs when it is instantiated.
@@ -85,7 +85,7 @@ impl<'a> Part<'a> {
             }
             Payload::ElementSection(section) => {
                 for element in section {
-                    self.elements.push(element?);
+                    self.fillings.extend(Filling::of(element?)?);
                 }
             }
             Payload::CodeSectionEntry(body) => self.bodies.push(body),
@@ -113,12 +113,80 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// How many functions are imported; those that the module defines come after them.
-    pub fn imported_functions(&self) -> usize {
-        let functions = self
-            .imports
+    /// The imports that are functions; those that the module defines have the numbers after them.
+    pub fn imported_functions(&self) -> impl Iterator<Item = &Import<'a>> {
+        self.imports
             .iter()
-            .filter(|import| matches!(import.ty, TypeRef::Func(_)));
-        functions.count()
+            .filter(|import| matches!(import.ty, TypeRef::Func(_)))
     }
+
+    pub fn imported_tables(&self) -> impl Iterator<Item = &Import<'a>> {
+        self.imports
+            .iter()
+            .filter(|import| matches!(import.ty, TypeRef::Table(_)))
+    }
+}
+
+/// Functions that are put into a table when the module is instantiated.
+pub struct Filling<'a> {
+    pub table: u32,
+    pub offset: ConstExpr<'a>,
+    pub functions: Vec<u32>,
+}
+
+impl<'a> Filling<'a> {
+    /// None for functions that are only declared.
+    fn of(element: Element<'a>) -> Result<Option<Self>> {
+        let (table, offset) = match element.kind {
+            ElementKind::Active {
+                table_index,
+                offset_expr,
+            } => (table_index.unwrap_or(0), offset_expr),
+            ElementKind::Declared => return Ok(None),
+            ElementKind::Passive => bail!("a module fills its table in by itself"),
+        };
+        let ElementItems::Functions(items) = element.items else {
+            bail!("a table has other things than functions");
+        };
+        let functions = items.into_iter().collect::<Result<_, _>>()?;
+        Ok(Some(Self {
+            table,
+            offset,
+            functions,
+        }))
+    }
+}
+
+/// A slot of a table, and the type of the function there: what a function is for that does nothing but hand its parameters on.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Slot {
+    pub ty: u32,
+    pub table: u32,
+    pub slot: u32,
+}
+
+/// Where a function with so many parameters hands them on to, if that is all that it does.
+pub fn passes_on(body: &FunctionBody<'_>, parameters: usize) -> Result<Option<Slot>> {
+    let mut operators = body.get_operators_reader()?;
+    for parameter in 0..parameters as u32 {
+        if !matches!(operators.read()?, Operator::LocalGet { local_index } if local_index == parameter) {
+            return Ok(None);
+        }
+    }
+    let Operator::I32Const { value } = operators.read()? else {
+        return Ok(None);
+    };
+    let Operator::CallIndirect {
+        type_index,
+        table_index,
+    } = operators.read()?
+    else {
+        return Ok(None);
+    };
+    let last = matches!(operators.read()?, Operator::End) && operators.eof();
+    Ok(last.then_some(Slot {
+        ty: type_index,
+        table: table_index,
+        slot: value.cast_unsigned(),
+    }))
 }

@@ -15,14 +15,10 @@ use wasmparser::{
 };
 
 use super::outline::{CoreInstance, Exported, Outline};
-use super::sections::{Read, go_through, into_anyhow};
+use super::sections::{COMPONENT_SECTION, MODULE_SECTION, Read, go_through, into_anyhow};
 use super::shim::{self, Shim};
 use super::uses::Uses;
 use super::whole::Whole;
-
-/// The numbers of sections, as the binary format has them.
-const MODULE_SECTION: u8 = 1;
-const COMPONENT_SECTION: u8 = 4;
 
 /// The whole component, where the fused module takes the place of the first of those that it was made of.
 pub fn rewrite(
@@ -50,40 +46,6 @@ pub fn rewrite(
     Ok(go_through(&mut rewriting, bytes)?.finish())
 }
 
-/// The component with other components in it, as far as there are others for them; None if there are none.
-pub fn within(bytes: &[u8], change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
-    let mut changing = Changing { change, changed: false };
-    let component = go_through(&mut changing, bytes).ok()?;
-    changing.changed.then(|| component.finish())
-}
-
-/// Copies a component, but for those in it.
-struct Changing<F> {
-    change: F,
-    changed: bool,
-}
-
-impl<F> Reencode for Changing<F> {
-    type Error = anyhow::Error;
-}
-
-impl<F: Fn(&[u8]) -> Option<Vec<u8>>> ReencodeComponent for Changing<F> {
-    fn parse_component_payload(&mut self, component: &mut Component, payload: Payload<'_>, all: &[u8]) -> Read<()> {
-        if let Some((id, range)) = payload.as_section() {
-            let old = &all[range];
-            let new = if id == COMPONENT_SECTION {
-                (self.change)(old)
-            } else {
-                None
-            };
-            self.changed |= new.is_some();
-            let data = new.as_deref().unwrap_or(old);
-            component.section(&RawSection { id, data });
-        }
-        Ok(())
-    }
-}
-
 /// Old numbers to new ones, as far as the component has been gone through.
 #[derive(Default)]
 struct Numbering {
@@ -103,9 +65,13 @@ impl Numbering {
         self.new.len() as u32
     }
 
+    fn find(&self, old: u32) -> Option<u32> {
+        self.new.get(old as usize).copied().flatten()
+    }
+
     fn get(&self, what: &str, old: u32) -> Read<u32> {
-        let new = self.new.get(old as usize).copied().flatten();
-        new.ok_or_else(|| Error::UserError(anyhow!("{what} {old} is used, and not there")))
+        self.find(old)
+            .ok_or_else(|| Error::UserError(anyhow!("{what} {old} is used, and not there")))
     }
 }
 
@@ -306,21 +272,11 @@ impl Reencode for Rewriting<'_, '_> {
 
 impl ReencodeComponent for Rewriting<'_, '_> {
     fn module_index(&mut self, index: u32) -> u32 {
-        self.modules
-            .new
-            .get(index as usize)
-            .copied()
-            .flatten()
-            .unwrap_or(u32::MAX)
+        self.modules.find(index).unwrap_or(u32::MAX)
     }
 
     fn instance_index(&mut self, index: u32) -> u32 {
-        self.instances
-            .new
-            .get(index as usize)
-            .copied()
-            .flatten()
-            .unwrap_or(u32::MAX)
+        self.instances.find(index).unwrap_or(u32::MAX)
     }
 
     fn parse_component_payload(&mut self, component: &mut Component, payload: Payload<'_>, all: &[u8]) -> Read<()> {

@@ -1,9 +1,13 @@
 //! A component, section by section.
 
 use anyhow::{Context, Result, anyhow, bail};
-use wasm_encoder::Component;
 use wasm_encoder::reencode::{Error, ReencodeComponent};
+use wasm_encoder::{Component, RawSection};
 use wasmparser::{Chunk, Parser, Payload};
+
+/// The numbers of sections, as the binary format has them.
+pub const MODULE_SECTION: u8 = 1;
+pub const COMPONENT_SECTION: u8 = 4;
 
 /// What reading a section comes to.
 pub type Read<T> = std::result::Result<T, Error<anyhow::Error>>;
@@ -26,6 +30,26 @@ pub fn sections(bytes: &[u8]) -> Result<Vec<Payload<'_>>> {
         sections.push(payload);
     }
     Ok(sections)
+}
+
+/// The component with others in the place of components in it; None if none of them changes.
+pub fn within(bytes: &[u8], change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let sections: Vec<_> = sections(bytes).ok()?.iter().filter_map(Payload::as_section).collect();
+    let new: Vec<_> = sections
+        .iter()
+        .map(|(id, range)| match *id {
+            COMPONENT_SECTION => change(&bytes[range.clone()]),
+            _ => None,
+        })
+        .collect();
+    new.iter().any(Option::is_some).then(|| {
+        let mut component = Component::new();
+        for ((id, range), new) in sections.into_iter().zip(&new) {
+            let data = new.as_deref().unwrap_or(&bytes[range]);
+            component.section(&RawSection { id, data });
+        }
+        component.finish()
+    })
 }
 
 /// What somebody who looks at each section makes of a component.

@@ -10,8 +10,10 @@ use wasm_encoder::{
 };
 use wasmparser::{ExternalKind, FuncType, Import, TypeRef};
 
+use super::constant::Constant;
 use super::module;
 use super::outline::{Exported, Outline};
+use super::part::{self, Part};
 
 /// The table's name, in the shim and in the fix-up.
 const TABLE: &str = "$imports";
@@ -49,29 +51,18 @@ impl Shim {
             instance: outline.argument(fixup, table.module)?,
             name: TABLE,
         })?;
-        let shim = outline.part(instance).context("it has no module of shims")?;
-        ensure!(shim.imports.is_empty(), "its shims import something");
-        let mut types = Vec::new();
-        while let Some((ExternalKind::Func, index)) = shim.exports.get(&*types.len().to_string()) {
-            let ty = shim.functions.get(*index as usize).context("a shim is no function")?;
-            types.push(shim.types.get(*ty as usize).context("a shim has no type")?.clone());
-        }
-        ensure!(
-            types.len() == shim.functions.len(),
-            "its shims have names that are no numbers"
-        );
-        let first = part
-            .imports
-            .iter()
-            .find(|import| matches!(import.ty, TypeRef::Func(_)) && import.name == "0");
-        let functions = outline.argument(fixup, first.context("its fix-up is given no functions")?.module)?;
+        let types = types_of(outline.part(instance).context("it has no module of shims")?)?;
+        let first = part.imported_functions().find(|import| import.name == "0");
+        let list = first.context("its fix-up is given no functions")?.module;
+        let functions = outline.argument(fixup, list)?;
         ensure!(
             outline.part(functions).is_none(),
             "its fix-up is given no list of functions"
         );
-        for place in 0..types.len() {
-            outline.item(functions, &place.to_string())?;
-        }
+        ensure!(
+            filled(part, list)? == types.len(),
+            "its fix-up does not fill in the table of the shims"
+        );
         Ok(Self {
             instance,
             fixup,
@@ -186,6 +177,58 @@ impl Shim {
     pub fn types(&self) -> &[FuncType] {
         &self.types
     }
+}
+
+/// The types of the shims in their order, if each does nothing but hand on to the slot of its number.
+fn types_of(shim: &Part<'_>) -> Result<Vec<FuncType>> {
+    let bare = shim.imports.is_empty() && shim.fillings.is_empty() && shim.start.is_none() && shim.tables.len() == 1;
+    ensure!(bare, "its shims are more than that");
+    let mut types = Vec::new();
+    while let Some((ExternalKind::Func, index)) = shim.exports.get(&*types.len().to_string()) {
+        let index = *index as usize;
+        let (ty, body) = shim
+            .functions
+            .get(index)
+            .zip(shim.bodies.get(index))
+            .context("a shim is no function")?;
+        let function = shim.types.get(*ty as usize).context("a shim has no type")?;
+        let slot = part::passes_on(body, function.params().len())?.context("a shim does something else")?;
+        let same = shim.types.get(slot.ty as usize) == Some(function);
+        ensure!(
+            same && slot.slot as usize == types.len(),
+            "a shim hands on to another place"
+        );
+        types.push(function.clone());
+    }
+    ensure!(
+        types.len() == shim.functions.len(),
+        "its shims have names that are no numbers"
+    );
+    Ok(types)
+}
+
+/// How many slots of the shims' table a fix-up fills in, each with the function of its number from the list.
+fn filled(fixup: &Part<'_>, list: &str) -> Result<usize> {
+    let tables: Vec<_> = fixup.imported_tables().collect();
+    let functions: Vec<_> = fixup.imported_functions().collect();
+    let mut next = 0;
+    for filling in &fixup.fillings {
+        let table = tables.get(filling.table as usize);
+        if !table.is_some_and(|table| is_table(table)) {
+            continue;
+        }
+        let offset = Constant::offset(&filling.offset, |_| None)?;
+        ensure!(usize::try_from(offset) == Ok(next), "its fix-up leaves out a shim");
+        for function in &filling.functions {
+            let import = functions
+                .get(*function as usize)
+                .context("its fix-up has a function of its own")?;
+            let right = import.module == list && import.name == next.to_string();
+            ensure!(right, "its fix-up puts {} in the place of {next}", import.name);
+            next += 1;
+        }
+    }
+    Ok(next)
 }
 
 /// Whether a fix-up imports the table of the shims by this.

@@ -3,10 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
-use wasmparser::{
-    DataKind, ElementItems, ElementKind, ExternalKind, FuncType, FunctionBody, GlobalType, Import, MemoryType,
-    TableType, TypeRef,
-};
+use wasmparser::{DataKind, ExternalKind, FuncType, FunctionBody, GlobalType, Import, MemoryType, TableType, TypeRef};
 
 use super::constant::Constant;
 use super::numbers::{Function, Item, Numbers, Types};
@@ -108,7 +105,7 @@ impl<'a> Whole<'a> {
             numbers.globals.push(self.globals.len() as u32);
             self.globals.push(Global { ty: global.ty, value });
         }
-        self.add_elements(part, &numbers)?;
+        self.add_fillings(part, &numbers)?;
         self.add_data(part, &mut numbers)?;
         if let Some(start) = part.start {
             // In which order they would have to run is not known here.
@@ -124,7 +121,7 @@ impl<'a> Whole<'a> {
     }
 
     fn add_functions(&mut self, instance: u32, part: &Part<'a>, numbers: &mut Numbers) {
-        let imported = part.imported_functions() as u32;
+        let imported = part.imported_functions().count() as u32;
         for (index, (ty, body)) in (imported..).zip(part.functions.iter().zip(&part.bodies)) {
             numbers.functions.push(Function::Own(self.own.len() as u32));
             self.own.push(Own {
@@ -142,31 +139,18 @@ impl<'a> Whole<'a> {
         Some(self.globals.get(global as usize)?.value)
     }
 
-    fn add_elements(&mut self, part: &Part<'a>, numbers: &Numbers) -> Result<()> {
-        for element in &part.elements {
-            let (table, offset) = match &element.kind {
-                ElementKind::Active {
-                    table_index,
-                    offset_expr,
-                } => (table_index.unwrap_or(0), offset_expr),
-                // What code takes references to is declared anew.
-                ElementKind::Declared => continue,
-                ElementKind::Passive => bail!("a module fills its table in by itself"),
-            };
-            let offset = Constant::offset(offset, |index| self.value(numbers, index))?;
-            let ElementItems::Functions(items) = &element.items else {
-                bail!("a table has other things than functions");
-            };
-            let mut functions = Vec::new();
-            for item in items.clone() {
-                let function = numbers.functions.get(item? as usize);
-                functions.push(*function.context("a function in a table is missing")?);
-            }
-            let table = numbers.tables.get(table as usize);
+    fn add_fillings(&mut self, part: &Part<'a>, numbers: &Numbers) -> Result<()> {
+        for filling in &part.fillings {
+            let offset = Constant::offset(&filling.offset, |index| self.value(numbers, index))?;
+            let functions = filling.functions.iter().map(|function| {
+                let function = numbers.functions.get(*function as usize);
+                function.copied().context("a function in a table is missing")
+            });
+            let table = numbers.tables.get(filling.table as usize);
             self.segments.push(Segment {
                 table: *table.context("a table that is filled in is missing")?,
                 offset: offset.cast_unsigned(),
-                functions,
+                functions: functions.collect::<Result<_>>()?,
             });
         }
         Ok(())
@@ -182,6 +166,11 @@ impl<'a> Whole<'a> {
                 } => {
                     let memory = numbers.memories.get(*memory_index as usize);
                     let offset = Constant::offset(offset_expr, |index| self.value(numbers, index))?;
+                    // It would come before what starts now.
+                    ensure!(
+                        self.start.is_none(),
+                        "a module has data that come after another one's start"
+                    );
                     Some((*memory.context("a memory that has data is missing")?, offset))
                 }
             };
@@ -199,52 +188,32 @@ impl<'a> Whole<'a> {
         let part = outline.part(shim.fixup).context("there is no fix-up")?;
         let passive = part.data.iter().all(|data| matches!(data.kind, DataKind::Passive));
         ensure!(passive, "its fix-up has data");
-        let tables: Vec<_> = part
-            .imports
-            .iter()
-            .filter(|import| matches!(import.ty, TypeRef::Table(_)))
-            .collect();
-        let functions: Vec<_> = part
-            .imports
-            .iter()
-            .filter(|import| matches!(import.ty, TypeRef::Func(_)))
-            .collect();
-        for element in &part.elements {
-            let ElementKind::Active {
-                table_index,
-                offset_expr,
-            } = &element.kind
-            else {
-                bail!("its fix-up keeps functions");
-            };
-            let table = tables
-                .get(table_index.unwrap_or(0) as usize)
-                .context("a table is missing")?;
+        let tables: Vec<_> = part.imported_tables().collect();
+        let functions: Vec<_> = part.imported_functions().collect();
+        for filling in &part.fillings {
+            let table = tables.get(filling.table as usize).context("a table is missing")?;
+            // Shim::of has looked at what it puts there.
             if shim::is_table(table) {
                 continue;
             }
             let Item::Table(table) = self.import(outline, shim, shim.fixup, part, table)? else {
                 bail!("a table is none");
             };
-            let offset = Constant::offset(offset_expr, |_| None)?.cast_unsigned();
-            let ElementItems::Functions(items) = &element.items else {
-                bail!("a table has other things than functions");
+            let mut segment = Segment {
+                table,
+                offset: Constant::offset(&filling.offset, |_| None)?.cast_unsigned(),
+                functions: Vec::new(),
             };
-            let mut segment = Vec::new();
-            for item in items.clone() {
+            for function in &filling.functions {
                 let import = functions
-                    .get(item? as usize)
+                    .get(*function as usize)
                     .context("a function of the fix-up is its own")?;
                 match self.import(outline, shim, shim.fixup, part, import)? {
-                    Item::Function(function) => segment.push(function),
+                    Item::Function(function) => segment.functions.push(function),
                     _ => bail!("{} is no function", import.name),
                 }
             }
-            self.segments.push(Segment {
-                table,
-                offset,
-                functions: segment,
-            });
+            self.segments.push(segment);
         }
         if let Some(start) = part.start {
             let import = functions
