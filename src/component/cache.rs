@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::fuse;
+use super::compile;
 use super::limits::{CompileLimits, Limits};
 use crate::fault::{Fault, Kind, Result};
 use crate::log;
@@ -92,7 +92,7 @@ impl Cache {
         let mut hasher = Fingerprint(Sha256::new());
         std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut hasher);
         hasher.0.update(env!("CARGO_PKG_VERSION"));
-        hasher.0.update(fuse::FORM);
+        hasher.0.update(compile::FORM);
         hasher.0.update(component);
         format!("code-{}", hex(hasher.0))
     }

@@ -8,7 +8,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::FileFailurePersistence;
 use wasmparser::Validator;
 
-use super::{Bundle, Limits, binary, fuse, world};
+use super::{Bundle, Limits, binary, fuse, heap, world};
 use crate::engine;
 use crate::fault::Fault;
 
@@ -96,16 +96,16 @@ proptest! {
     }
 
     #[test]
-    fn what_is_valid_is_so_when_it_is_fused(seed in select(seeds()), damages in vec(damage(), 0..3)) {
+    fn what_is_valid_is_so_when_it_is_made_better(seed in select(seeds()), damages in vec(damage(), 0..3)) {
         let mut bytes = seed;
         for damage in &damages {
             apply(&mut bytes, damage);
         }
-        if Validator::new().validate_all(&bytes).is_ok()
-            && let Some(fused) = fuse::fuse(&bytes)
-        {
-            let fused = Validator::new().validate_all(&fused);
-            prop_assert!(fused.is_ok(), "{:?}", fused.err());
+        if Validator::new().validate_all(&bytes).is_ok() {
+            for better in [fuse::fuse(&bytes), heap::laid_out(&bytes)].into_iter().flatten() {
+                let valid = Validator::new().validate_all(&better);
+                prop_assert!(valid.is_ok(), "{:?}", valid.err());
+            }
         }
     }
 }

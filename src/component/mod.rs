@@ -8,8 +8,11 @@ mod compose;
 mod fuse;
 #[cfg(test)]
 mod fuzz;
+mod heap;
 mod limits;
+mod part;
 mod report;
+mod sections;
 mod signature;
 mod world;
 

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use wasmparser::Operator;
 
 use super::numbers::{Function, Item};
-use super::part::{self, Slot};
 use super::whole::{Own, Whole};
+use crate::component::part::{self, Slot};
 
 /// What the code of a function does that matters to others.
 #[derive(Default)]

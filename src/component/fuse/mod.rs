@@ -17,9 +17,7 @@ mod kept;
 mod module;
 mod numbers;
 mod outline;
-mod part;
 mod rewrite;
-mod sections;
 mod shim;
 mod uses;
 mod whole;
@@ -27,14 +25,12 @@ mod whole;
 use anyhow::Result;
 use wasmparser::Payload;
 
+use super::sections::{self, COMPONENT_SECTION};
 use kept::Kept;
 use outline::Outline;
 use shim::Shim;
 use uses::Uses;
 use whole::Whole;
-
-/// What is made of a component here; the cache tells code by it. To be raised with every change to that.
-pub const FORM: [u8; 1] = [1];
 
 /// A shim, a fix-up, and two modules that are fused.
 const LEAST_MODULES: usize = 4;
@@ -57,7 +53,10 @@ pub fn is_worth_trying(bytes: &[u8]) -> bool {
 /// The component with its modules fused, and those of the components in it, as far as they have the shape for it. It has
 /// to be a valid one. None if there is nothing to be done.
 pub fn fuse(bytes: &[u8]) -> Option<Vec<u8>> {
-    let inside = sections::within(bytes, fuse);
+    let inside = sections::replaced(bytes, |id, section| match id {
+        COMPONENT_SECTION => fuse(section),
+        _ => None,
+    });
     match level(inside.as_deref().unwrap_or(bytes)) {
         Ok(fused) => Some(fused),
         Err(_) => inside,

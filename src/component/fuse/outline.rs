@@ -8,8 +8,8 @@ use wasmparser::{
     ExternalKind, Instance, Payload,
 };
 
-use super::part::Part;
-use super::sections::sections;
+use crate::component::part::Part;
+use crate::component::sections::sections;
 
 /// An export of a core instance.
 #[derive(Clone, Copy)]

@@ -15,10 +15,10 @@ use wasmparser::{
 };
 
 use super::outline::{CoreInstance, Exported, Outline};
-use super::sections::{COMPONENT_SECTION, MODULE_SECTION, Read, go_through, into_anyhow};
 use super::shim::{self, Shim};
 use super::uses::Uses;
 use super::whole::Whole;
+use crate::component::sections::{COMPONENT_SECTION, MODULE_SECTION, Read, go_through, into_anyhow};
 
 /// The whole component, where the fused module takes the place of the first of those that it was made of.
 pub fn rewrite(

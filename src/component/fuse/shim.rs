@@ -13,7 +13,7 @@ use wasmparser::{ExternalKind, FuncType, Import, TypeRef};
 use super::constant::Constant;
 use super::module;
 use super::outline::{Exported, Outline};
-use super::part::{self, Part};
+use crate::component::part::{self, Part};
 
 /// The table's name, in the shim and in the fix-up.
 const TABLE: &str = "$imports";

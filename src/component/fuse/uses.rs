@@ -8,8 +8,8 @@ use wasm_encoder::reencode::{Reencode, ReencodeComponent, component_utils};
 use wasmparser::{ExternalKind, Payload};
 
 use super::outline::{CoreInstance, Exported, Function, Outline};
-use super::sections::{Read, go_through};
 use super::shim::Shim;
+use crate::component::sections::{Read, go_through};
 
 /// The core items that the component itself refers to, by their numbers there.
 #[derive(Default)]

@@ -8,9 +8,9 @@ use wasmparser::{DataKind, ExternalKind, FuncType, FunctionBody, GlobalType, Imp
 use super::constant::Constant;
 use super::numbers::{Function, Item, Numbers, Types};
 use super::outline::{Exported, Function as Origin, Outline};
-use super::part::Part;
 use super::shim::{self, Shim};
 use super::uses::Uses;
+use crate::component::part::Part;
 
 /// A function that one of the parts defines.
 pub struct Own<'a> {

@@ -32,15 +32,12 @@ pub fn sections(bytes: &[u8]) -> Result<Vec<Payload<'_>>> {
     Ok(sections)
 }
 
-/// The component with others in the place of components in it; None if none of them changes.
-pub fn within(bytes: &[u8], change: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+/// The component with others in the place of some sections, by their numbers and what is in them; None if none of them changes.
+pub fn replaced(bytes: &[u8], change: impl Fn(u8, &[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
     let sections: Vec<_> = sections(bytes).ok()?.iter().filter_map(Payload::as_section).collect();
     let new: Vec<_> = sections
         .iter()
-        .map(|(id, range)| match *id {
-            COMPONENT_SECTION => change(&bytes[range.clone()]),
-            _ => None,
-        })
+        .map(|(id, range)| change(*id, &bytes[range.clone()]))
         .collect();
     new.iter().any(Option::is_some).then(|| {
         let mut component = Component::new();
