@@ -8,6 +8,9 @@ import time
 import uuid
 import weakref
 
+# More than anybody can try.
+_SEED_BYTES = 32
+
 _pending = True
 _environment = {}
 _generators = weakref.WeakSet()
@@ -51,9 +54,9 @@ def again():
 def _renew():
     for name, value in _environment.items():
         os.environ.setdefault(name, value)
-    random.seed()
-    for generator in list(_generators):
-        generator.seed()
+    for generator in (random, *_generators):
+        # What it would take by itself, as much as its state has, takes the host longer than the app of a small response.
+        generator.seed(int.from_bytes(os.urandom(_SEED_BYTES)))
     # Each of these would repeat, in every instance, what the snapshot had begun.
     _set(tempfile, "tempdir", None)
     _set(tempfile, "_name_sequence", None)
