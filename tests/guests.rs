@@ -336,3 +336,18 @@ fn modules_that_are_linked_to_each_other_are_compiled_as_one() {
         assert_eq!((modules..20).find(|module| has(*module)), None, "{name}");
     }
 }
+
+#[test]
+fn a_guest_starts_with_the_heap_that_it_would_ask_for() {
+    let rust = guest("rust");
+    let page = command(&["inspect", "--json", &rust]).output().unwrap();
+    let page: serde_json::Value = serde_json::from_slice(&page.stdout).unwrap();
+    let starts_with = page["instance"]["initial_memory_bytes"].as_u64().unwrap();
+    let mut own = None;
+    for payload in wasmparser::Parser::new(0).parse_all(&std::fs::read(&rust).unwrap()) {
+        if let wasmparser::Payload::MemorySection(memories) = payload.unwrap() {
+            own = Some(memories.into_iter().next().unwrap().unwrap().initial * 65_536);
+        }
+    }
+    assert!(starts_with >= own.unwrap() + (256 << 10), "{starts_with}, {own:?}");
+}

@@ -33,7 +33,7 @@ const MOST_MEMORY_BYTES: usize = 8 << 20;
 /// Of a table.
 const MOST_ELEMENTS: usize = 100_000;
 /// About so many instructions; allocators take some hundreds.
-const MOST_INSTRUCTIONS: u64 = 1_000_000;
+const MOST_INSTRUCTIONS: u64 = 100_000;
 /// Bytes that did not change between some that did are written down with these, as a piece has a head of its own.
 const GAP_BYTES: usize = 16;
 
