@@ -19,9 +19,9 @@ use wasm_encoder::{
     MemorySection, Module, RawSection, Section, SectionId,
 };
 use wasmparser::{ExternalKind, FuncType, Operator, Parser, Payload, ValType};
-use wasmtime::{Config, Engine, Linker, Memory, Store, StoreLimits, StoreLimitsBuilder, Val};
+use wasmtime::{Config, Engine, Linker, Store, StoreLimits, StoreLimitsBuilder, Val};
 
-use super::part::Part;
+use super::part::{self, Part};
 use super::sections::{self, COMPONENT_SECTION, MODULE_SECTION, sections};
 
 /// What a guest gets: enough for what requests and responses are made of, and some blocks of a body.
@@ -158,14 +158,8 @@ fn called(part: &Part<'_>, function: u32) -> Result<BTreeSet<u32>> {
                 Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
                     ahead.push(function_index);
                 }
-                Operator::TableSet { .. }
-                | Operator::TableGrow { .. }
-                | Operator::TableFill { .. }
-                | Operator::TableCopy { .. }
-                | Operator::TableInit { .. }
-                | Operator::ElemDrop { .. }
-                | Operator::DataDrop { .. } => bail!("its allocator changes more than memory"),
-                _ => {}
+                Operator::DataDrop { .. } => bail!("its allocator drops data"),
+                operator => ensure!(!part::changes_tables(&operator), "its allocator changes a table"),
             }
         }
     }
@@ -201,31 +195,23 @@ impl Heap {
             .exports()
             .filter_map(|export| instance.get_global(&mut store, export.name()))
             .collect();
-        let values = |store: &mut Store<StoreLimits>| -> Vec<Val> {
-            globals.iter().map(|global| global.get(&mut *store)).collect()
+        let numbers = |store: &mut Store<StoreLimits>| -> Option<Vec<u64>> {
+            globals.iter().map(|global| number(&global.get(&mut *store))).collect()
         };
-        let (before, set) = (memory.data(&store).to_vec(), values(&mut store));
+        let (before, set) = (memory.data(&store).to_vec(), numbers(&mut store));
         let realloc = instance.get_typed_func::<(u32, u32, u32, u32), u32>(&mut store, REALLOC)?;
         let heap = realloc.call(&mut store, (0, 0, 1, HEAP_BYTES))?;
         realloc.call(&mut store, (heap, HEAP_BYTES, 1, 1))?;
-        let same = set
-            .iter()
-            .zip(values(&mut store))
-            .all(|(before, after)| number(before).is_some_and(|before| number(&after) == Some(before)));
+        let same = set.is_some() && set == numbers(&mut store);
         wasmtime::ensure!(same, "its allocator keeps something in a global");
-        Self::between(&before, &memory, &store)
-    }
-
-    fn between(before: &[u8], memory: &Memory, store: &Store<StoreLimits>) -> wasmtime::Result<Self> {
-        let after = memory.data(store);
+        let after = memory.data(&store);
         wasmtime::ensure!(after.len() > before.len(), "it had a heap");
-        let pieces = changes(before, after).into_iter().map(|range| {
-            let bytes = after[range.clone()].to_vec();
-            (range.start as u32, bytes)
-        });
+        let pieces = changes(&before, after).into_iter();
         Ok(Self {
-            pages: memory.size(store),
-            pieces: pieces.collect(),
+            pages: memory.size(&store),
+            pieces: pieces
+                .map(|range| (range.start as u32, after[range].to_vec()))
+                .collect(),
         })
     }
 }
@@ -307,23 +293,14 @@ fn rewritten(bytes: &[u8], mut write: impl FnMut(&mut Module, u8) -> bool) -> Re
 
 #[cfg(test)]
 mod tests {
-    use wasmtime::component::{Component, Linker};
-
     use super::*;
-    use crate::engine;
+    use crate::component::test_instance;
 
     const ALLOCATING: &str = include_str!("../../tests/corpus/components/allocating.wat");
 
     /// What a function of a fresh instance returns; none if it traps.
     fn result(bytes: &[u8], function: &str, parameter: Option<u32>) -> Option<u32> {
-        let engine = engine::compiler().unwrap();
-        let component = Component::new(&engine, bytes).unwrap();
-        let mut linker: Linker<()> = Linker::new(&engine);
-        let length = |_: wasmtime::StoreContextMut<'_, ()>, (text,): (String,)| Ok((text.len() as u32,));
-        linker.root().func_wrap("length", length).unwrap();
-        let mut store = Store::new(&engine, ());
-        store.set_epoch_deadline(1);
-        let instance = linker.instantiate(&mut store, &component).unwrap();
+        let (mut store, instance) = test_instance(bytes);
         let result = match parameter {
             Some(parameter) => {
                 let function = instance.get_typed_func::<(u32,), (u32,)>(&mut store, function).unwrap();

@@ -189,6 +189,20 @@ fn one_line(error: &wasmtime::Error) -> String {
     format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A fresh instance of a component of the corpus that imports at most `length`, for the tests of what is made of it.
+#[cfg(test)]
+fn test_instance(bytes: &[u8]) -> (wasmtime::Store<()>, wasmtime::component::Instance) {
+    let engine = engine::compiler().unwrap();
+    let component = Component::new(&engine, bytes).unwrap();
+    let mut linker = wasmtime::component::Linker::new(&engine);
+    let length = |_: wasmtime::StoreContextMut<'_, ()>, (text,): (String,)| Ok((text.len() as u32,));
+    linker.root().func_wrap("length", length).unwrap();
+    let mut store = wasmtime::Store::new(&engine, ());
+    store.set_epoch_deadline(1);
+    let instance = linker.instantiate(&mut store, &component).unwrap();
+    (store, instance)
+}
+
 /// A path for the tests of this room.
 #[cfg(test)]
 fn test_source(directory: &std::path::Path, name: &str, content: impl AsRef<[u8]>) -> Source {

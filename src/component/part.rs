@@ -190,3 +190,16 @@ pub fn passes_on(body: &FunctionBody<'_>, parameters: usize) -> Result<Option<Sl
         slot: value.cast_unsigned(),
     }))
 }
+
+/// Whether an operator changes a table, or what one can be filled in with.
+pub fn changes_tables(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::TableSet { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. }
+            | Operator::ElemDrop { .. }
+    )
+}

@@ -140,14 +140,10 @@ fn look_through(whole: &Whole<'_>) -> Result<(Vec<Deeds>, bool)> {
                     let global = numbers.globals.get(global_index as usize);
                     deeds.sets.push(*global.context("a global that is set is missing")?);
                 }
-                Operator::TableSet { .. }
-                | Operator::TableGrow { .. }
-                | Operator::TableFill { .. }
-                | Operator::TableCopy { .. } => tables_change = true,
                 Operator::TableInit { .. } | Operator::ElemDrop { .. } => {
                     bail!("a module fills its table in by itself")
                 }
-                _ => {}
+                operator => tables_change |= part::changes_tables(&operator),
             }
         }
         all.push(deeds);

@@ -76,24 +76,15 @@ fn level(bytes: &[u8]) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use wasmparser::{Operator, Parser};
-    use wasmtime::Store;
-    use wasmtime::component::{Component, Linker};
 
     use super::*;
-    use crate::engine;
+    use crate::component::test_instance;
 
     const LINKED: &str = include_str!("../../../tests/corpus/components/linked.wat");
 
     /// What two calls of `run` return.
     fn results(bytes: &[u8]) -> [u32; 2] {
-        let engine = engine::compiler().unwrap();
-        let component = Component::new(&engine, bytes).unwrap();
-        let mut linker: Linker<()> = Linker::new(&engine);
-        let length = |_: wasmtime::StoreContextMut<'_, ()>, (text,): (String,)| Ok((text.len() as u32,));
-        linker.root().func_wrap("length", length).unwrap();
-        let mut store = Store::new(&engine, ());
-        store.set_epoch_deadline(1);
-        let instance = linker.instantiate(&mut store, &component).unwrap();
+        let (mut store, instance) = test_instance(bytes);
         let run = instance.get_typed_func::<(), (u32,)>(&mut store, "run").unwrap();
         [(); 2].map(|()| run.call(&mut store, ()).unwrap().0)
     }
